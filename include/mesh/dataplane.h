@@ -1,0 +1,79 @@
+// Dataplane: the port to the kernel (and to wireguard-go). The one place where errno becomes an
+// Error.
+//
+// Called from the thread that owns the state only. Calls block for as long as the kernel takes,
+// which is micro- to milliseconds; batches are sent in as few system calls as buffer space allows.
+// It never decides, never retries a decision and never touches an object that is not named in the
+// operation it was given.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "mesh/kernel.h"
+#include "mesh/plan.h"
+#include "mesh/private_key.h"
+#include "mesh/wireguard.h"
+
+namespace mesh {
+
+enum class BackendPreference { kAuto, kKernel, kUserspace, kNone };
+
+struct DeviceSpec {
+  std::string name;  // at most 15 bytes, no '/' and no white space: checked by the configuration
+  BackendPreference preference = BackendPreference::kAuto;
+  std::string userspace_command;
+};
+
+struct BackendChoice {
+  Backend backend = Backend::kNone;
+  std::string reason;    // why not the better ones; "" for the kernel
+  bool created = false;  // false: the device was there and is adopted
+};
+
+class Dataplane {
+ public:
+  virtual ~Dataplane() = default;
+
+  // Finds the mesh device and adopts it, or makes it with the best backend the preference allows.
+  // With preference kNone, or when nothing works, the choice is kNone with the reason and the
+  // remedy; that is not an error. A link of that name which is neither WireGuard nor our
+  // wireguard-go's TUN is never touched: kNone with the reason. Errors: kPermission when
+  // CAP_NET_ADMIN is missing.
+  virtual Result<BackendChoice> ensure_device(const DeviceSpec& spec) = 0;
+  // The key that WgDeviceChange::set_private_key writes. It must outlive the data plane or be
+  // replaced by another call.
+  virtual void set_identity(const PrivateKey* key) = 0;
+
+  // Facts. Each reads the kernel now; a dump that changed under us is read again (bounded), else
+  // kInterrupted.
+  virtual Result<WgDevice> read_device() = 0;  // kNotFound when it is gone
+  virtual Result<std::vector<Link>> read_links() = 0;
+  virtual Result<std::vector<LocalAddress>> read_addresses() = 0;
+  virtual Result<std::vector<Route>> read_routes(
+      std::uint32_t table) = 0;  // both families, every protocol number
+  virtual Result<std::vector<Rule>> read_rules() = 0;
+  virtual Result<std::vector<NftElement>>
+  read_elements() = 0;  // kNotFound when table "inet meshd" is not there or not ours
+  virtual Result<std::vector<NftCounter>> read_counters() = 0;
+  virtual Result<int> read_rp_filter(const std::string& link) = 0;
+  // `mark` as the socket would have it: with M the lookup passes by the mesh.
+  virtual Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) = 0;
+
+  // Executes in order, neighbours of one kind in batches, and returns one result for each
+  // operation. A failed one does not stop those of other nodes; later ones of the same node (and,
+  // after a failed device-wide one, of the device) are not tried and carry kUnavailable. What is
+  // already so (EEXIST of an equal object, ESRCH of a removal) is success.
+  virtual std::vector<Result<void>> apply(std::span<const Operation> operations) = 0;
+
+  // Readable when events wait. drain_events never blocks and returns all that wait, in order; those
+  // of table W and H, of rules, links and addresses, and of nftables. Our own acts come back as
+  // events too.
+  virtual int event_fd() const = 0;
+  virtual std::vector<KernelEvent> drain_events() = 0;
+  // The tables whose route events drain_events reports.
+  virtual void watch_tables(std::uint32_t w, std::uint32_t h) = 0;
+};
+
+}  // namespace mesh

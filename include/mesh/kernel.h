@@ -1,0 +1,149 @@
+// The kernel's networking objects that meshd reads and writes, as values. Any thread.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "mesh/ip.h"
+
+namespace mesh {
+
+inline constexpr std::uint8_t kProtocol =
+    109;  // rtm_protocol and FRA_PROTOCOL of everything meshd makes
+inline constexpr std::uint32_t kGuardMetric =
+    0xffff'ffffU;  // the unreachable route under a device route
+inline constexpr std::uint32_t kMainTable = 254;
+
+struct Link {
+  int index = 0;
+  std::string name;
+  std::string kind;  // IFLA_INFO_KIND: "wireguard", "tun", "veth"…; "" for hardware
+  std::uint32_t mtu = 0;
+  bool up = false;       // IFF_UP
+  bool running = false;  // IFF_LOWER_UP: a carrier
+  bool loopback = false;
+  friend bool operator==(const Link&, const Link&) = default;
+};
+
+struct LocalAddress {
+  int ifindex = 0;
+  IpAddress address;
+  int prefix_length = 0;
+  bool deprecated_or_temporary = false;  // IPv6 privacy and deprecated addresses are not published
+  friend auto operator<=>(const LocalAddress&, const LocalAddress&) = default;
+};
+
+enum class RouteType : std::uint8_t { kUnicast, kThrow, kUnreachable, kOther };
+
+// The key of a route: the kernel holds one per (table, destination, metric) as far as meshd's
+// tables go.
+struct RouteKey {
+  std::uint32_t table = 0;
+  Cidr destination;
+  std::uint32_t metric = 0;  // IPv6 reads 0 as 1024: callers say 1024
+  friend auto operator<=>(const RouteKey&, const RouteKey&) = default;
+};
+
+struct Route {
+  RouteKey key;
+  RouteType type = RouteType::kUnicast;
+  int oif = 0;                                // kUnicast only
+  std::optional<IpAddress> preferred_source;  // RTA_PREFSRC
+  std::uint8_t protocol = kProtocol;
+  friend bool operator==(const Route&, const Route&) = default;
+};
+
+// A policy rule "[not] [from SOURCE] fwmark MARK/MASK lookup TABLE".
+struct Rule {
+  Family family = Family::kIpv4;
+  std::uint32_t priority = 0;
+  bool invert = false;  // FIB_RULE_INVERT negates all selectors together
+  std::uint32_t fwmark = 0;
+  std::uint32_t fwmask = 0;
+  std::optional<Cidr> source;
+  std::uint32_t table = 0;
+  std::uint8_t protocol = kProtocol;
+  friend auto operator<=>(const Rule&, const Rule&) = default;
+};
+
+// What `ip route get` says.
+struct RouteLookup {
+  int oif = 0;
+  std::optional<IpAddress> gateway;
+  std::optional<IpAddress> source;
+  std::uint32_t mtu = 0;  // of the route or its exceptions; 0: the link's
+};
+
+// The sets of nftables table "inet meshd". Each exists once per family ("tx_wireguard4",
+// "tx_wireguard6"); the family is that of the range. Those marked C count bytes and packets per
+// element.
+enum class NftSet : std::uint8_t {
+  kOwn,          // my prefixes and my addresses: sources that are in my record
+  kOwnAddress,   // my underlay addresses
+  kPeerAddress,  // the peers' underlay addresses
+  kForeign,  // C: peers' prefixes; packets there from a source outside kOwn take the path they had
+             // without meshd
+  kTxWireguard,  // C: to the peer through the mesh device
+  kRxWireguard,  // C: from the peer through the mesh device
+  kTxPlaintext,  // C: to the peer by any other device
+  kRxPlaintext,  // C: from the peer by any other device
+  kTxRequired,   // C: prefixes that must not be sent to by any other device: dropped
+  kRxRequired,   // C: the same for what arrives
+};
+inline constexpr int kNftSetCount = 10;
+std::string_view to_string(NftSet set);
+
+// Inclusive at both ends, one family. Ranges of one set never overlap.
+struct IpRange {
+  IpAddress first;
+  IpAddress last;
+  std::string to_string() const;  // a prefix where it is one, else "first-last"
+  friend auto operator<=>(const IpRange&, const IpRange&) = default;
+};
+
+struct NftElement {
+  NftSet set = NftSet::kOwn;
+  IpRange range;
+  friend auto operator<=>(const NftElement&, const NftElement&) = default;
+};
+
+struct NftCounter {
+  NftElement element;
+  std::uint64_t packets = 0;
+  std::uint64_t bytes = 0;
+};
+
+// What the ruleset's text depends on.
+struct NftSpec {
+  std::string device;        // mesh0
+  std::uint32_t fwmark = 0;  // M
+  friend bool operator==(const NftSpec&, const NftSpec&) = default;
+};
+
+// Kernel events, in the order the kernel sent them.
+struct LinkEvent {
+  Link link;
+  bool removed = false;
+};
+struct AddressEvent {
+  LocalAddress address;
+  bool removed = false;
+};
+struct RouteEvent {
+  Route route;
+  bool removed = false;
+};
+struct RuleEvent {
+  Rule rule;
+  bool removed = false;
+};
+struct NftEvent {};      // somebody else changed table "inet meshd", or flushed the ruleset
+struct OverrunEvent {};  // events were lost: read everything again
+using KernelEvent =
+    std::variant<LinkEvent, AddressEvent, RouteEvent, RuleEvent, NftEvent, OverrunEvent>;
+
+}  // namespace mesh
