@@ -21,6 +21,14 @@ void clamp(std::span<std::uint8_t, PrivateKey::kSize> bytes) {
   bytes[31] = static_cast<std::uint8_t>((bytes[31] & 0x7fU) | 0x40U);
 }
 
+// libsodium 1.0.18 decodes some bytes above 0x7f as if they were letters. Looks at every character,
+// whatever they are.
+bool is_ascii(std::string_view text) {
+  unsigned all = 0;
+  for (const char c : text) all |= static_cast<unsigned char>(c);
+  return all < 0x80U;
+}
+
 }  // namespace
 
 PrivateKey PrivateKey::generate() {
@@ -51,7 +59,7 @@ Result<PrivateKey> PrivateKey::parse(std::string_view base64) {
   std::size_t size = 0;
   const char* end = nullptr;
   const bool decoded =
-      base64.size() == PublicKey::kBase64Size &&
+      base64.size() == PublicKey::kBase64Size && is_ascii(base64) &&
       sodium_base642bin(key.bytes_.data(), key.bytes_.size(), base64.data(), base64.size(), nullptr,
                         &size, &end, sodium_base64_VARIANT_ORIGINAL) == 0 &&
       size == kSize && end == base64.data() + base64.size();

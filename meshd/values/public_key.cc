@@ -5,13 +5,22 @@
 #include <algorithm>
 
 namespace mesh {
+namespace {
+
+// libsodium 1.0.18 decodes some bytes above 0x7f as if they were letters.
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x80U; });
+}
+
+}  // namespace
 
 Result<PublicKey> PublicKey::parse(std::string_view base64) {
   std::array<std::uint8_t, kSize> bytes{};
   std::size_t size = 0;
   const char* end = nullptr;
   const bool decoded =
-      base64.size() == kBase64Size &&
+      base64.size() == kBase64Size && is_ascii(base64) &&
       sodium_base642bin(bytes.data(), bytes.size(), base64.data(), base64.size(), nullptr, &size,
                         &end, sodium_base64_VARIANT_ORIGINAL) == 0 &&
       size == kSize && end == base64.data() + base64.size();
