@@ -142,6 +142,7 @@ NetlinkSocket::Received NetlinkSocket::receive(int flags) {
     }
     if (sender.nl_pid != 0) continue;  // another process, not the kernel
     if (static_cast<std::size_t>(size) > buffer_.size()) {
+      wipe_buffer();  // growing leaves the old bytes behind
       buffer_.resize(static_cast<std::size_t>(size) * 2);
       return Received::kLost;
     }

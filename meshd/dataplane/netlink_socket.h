@@ -57,6 +57,9 @@ class NetlinkSocket {
   // them (ENOBUFS), so what they would have said must be read again.
   bool drain(const std::function<void(const nlmsghdr&)>& callback);
 
+  // For answers that carry a secret: clears what the socket has of them.
+  void wipe_buffer() { explicit_bzero(buffer_.data(), buffer_.size()); }
+
   int fd() const { return mnl_socket_get_fd(socket_.get()); }
   std::uint32_t port_id() const { return mnl_socket_get_portid(socket_.get()); }
 
