@@ -1,0 +1,184 @@
+#include "meshd/daemon/metrics.h"
+
+#include <prometheus/client_metric.h>
+#include <prometheus/counter.h>
+#include <prometheus/histogram.h>
+#include <prometheus/metric_family.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <iterator>
+#include <utility>
+#include <vector>
+
+namespace mesh {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+double in_seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+// One family that is rendered from Status.
+class Family {
+ public:
+  Family(std::string name, std::string help, MetricType type)
+      : family_{std::move(name), std::move(help), type, {}} {}
+
+  void add(Labels labels, double value) {
+    ClientMetric& metric = family_.metric.emplace_back();
+    metric.label = std::move(labels);
+    if (family_.type == MetricType::Counter) {
+      metric.counter.value = value;
+    } else {
+      metric.gauge.value = value;
+    }
+  }
+  MetricFamily take() { return std::move(family_); }
+
+ private:
+  MetricFamily family_;
+};
+
+MetricFamily peers_by_state(const Status& status) {
+  Family family("meshd_peers", "Peers of this node, by state.", MetricType::Gauge);
+  const Summary summary = summarize(status);
+  for (int i = 0; i < kStateCount; ++i) {
+    const auto state = static_cast<State>(i);
+    family.add({{"state", std::string(to_string(state))}}, static_cast<double>(summary.of(state)));
+  }
+  return family.take();
+}
+
+MetricFamily peer_states(const Status& status) {
+  Family family("meshd_peer_state", "1 for the state the peer is in, 0 for the others.",
+                MetricType::Gauge);
+  for (const PeerStatus& peer : status.peers) {
+    for (int i = 0; i < kStateCount; ++i) {
+      const auto state = static_cast<State>(i);
+      family.add({{"node", peer.node}, {"state", std::string(to_string(state))}},
+                 state == peer.state ? 1 : 0);
+    }
+  }
+  return family.take();
+}
+
+// A time, not an age, as exporters of WireGuard have it: an age would be false between two scrapes.
+MetricFamily peer_handshakes(const Status& status) {
+  Family family("meshd_peer_last_handshake_seconds",
+                "Unix time of the last handshake with the peer, 0 before the first.",
+                MetricType::Gauge);
+  for (const PeerStatus& peer : status.peers)
+    family.add({{"node", peer.node}},
+               peer.last_handshake ? in_seconds(peer.last_handshake->time_since_epoch()) : 0.0);
+  return family.take();
+}
+
+MetricFamily peer_bytes(const Status& status) {
+  Family family("meshd_peer_bytes_total",
+                "Bytes exchanged with the peer, by direction (rx, tx) and path (wireguard, "
+                "plaintext).",
+                MetricType::Counter);
+  for (const PeerStatus& peer : status.peers) {
+    const auto add = [&](const char* direction, Path path, std::uint64_t bytes) {
+      family.add(
+          {{"node", peer.node}, {"direction", direction}, {"path", std::string(to_string(path))}},
+          static_cast<double>(bytes));
+    };
+    add("rx", Path::kWireguard, peer.rx_bytes);
+    add("tx", Path::kWireguard, peer.tx_bytes);
+    add("rx", Path::kPlaintext, peer.plaintext_rx_bytes);
+    add("tx", Path::kPlaintext, peer.plaintext_tx_bytes);
+  }
+  return family.take();
+}
+
+MetricFamily single(std::string name, std::string help, Labels labels, double value) {
+  Family family(std::move(name), std::move(help), MetricType::Gauge);
+  family.add(std::move(labels), value);
+  return family.take();
+}
+
+void append_status(const Status& status, WallTime now, std::vector<MetricFamily>& out) {
+  out.push_back(single(
+      "meshd_build_info", "1; the labels say what runs.",
+      {{"version", status.version}, {"backend", std::string(to_string(status.backend))}}, 1));
+  out.push_back(single("meshd_store_in_sync",
+                       "1 when the store answers and all it holds is known, else 0.", {},
+                       status.store.in_sync ? 1 : 0));
+  if (status.key_created)
+    out.push_back(single("meshd_key_age_seconds", "Age of this node's private key.", {},
+                         in_seconds(now - *status.key_created)));
+  out.push_back(peers_by_state(status));
+  out.push_back(peer_states(status));
+  out.push_back(peer_handshakes(status));
+  out.push_back(peer_bytes(status));
+}
+
+}  // namespace
+
+struct Metrics::Parts {
+  Parts(StatusSource status_source, const Clock& clock_in)
+      : status(std::move(status_source)),
+        clock(clock_in),
+        reconcile(
+            prometheus::BuildHistogram()
+                .Name("meshd_reconcile_duration_seconds")
+                .Help("Duration of one reconcile pass.")
+                .Register(registry)
+                .Add({}, prometheus::Histogram::BucketBoundaries{0.0001, 0.0005, 0.001, 0.005, 0.01,
+                                                                 0.05, 0.1, 0.5, 1, 5, 10})),
+        errors(prometheus::BuildCounter()
+                   .Name("meshd_reconcile_errors_total")
+                   .Help("Operations that failed, by operation.")
+                   .Register(registry)),
+        repairs(prometheus::BuildCounter()
+                    .Name("meshd_repairs_total")
+                    .Help("Objects put right after somebody else changed them, by object.")
+                    .Register(registry)),
+        store_events(prometheus::BuildCounter()
+                         .Name("meshd_store_events_total")
+                         .Help("Changes of records that the store delivered.")
+                         .Register(registry)
+                         .Add({})) {}
+
+  StatusSource status;
+  const Clock& clock;
+  prometheus::Registry registry;
+  prometheus::Histogram& reconcile;
+  prometheus::Family<prometheus::Counter>& errors;
+  prometheus::Family<prometheus::Counter>& repairs;
+  prometheus::Counter& store_events;
+};
+
+Metrics::Metrics(StatusSource status, const Clock& clock)
+    : parts_(std::make_unique<Parts>(std::move(status), clock)) {}
+Metrics::~Metrics() = default;
+
+void Metrics::observe_reconcile(Duration duration) {
+  parts_->reconcile.Observe(in_seconds(duration));
+}
+
+// Add() gives the counter that is there for labels that are known.
+void Metrics::count_error(std::string_view operation) {
+  parts_->errors.Add({{"operation", std::string(operation)}}).Increment();
+}
+
+void Metrics::count_repair(std::string_view object) {
+  parts_->repairs.Add({{"object", std::string(object)}}).Increment();
+}
+
+void Metrics::count_store_events(std::size_t changes) {
+  parts_->store_events.Increment(static_cast<double>(changes));
+}
+
+std::string Metrics::render() const {
+  std::vector<MetricFamily> families = parts_->registry.Collect();
+  if (const std::shared_ptr<const Status> status = parts_->status())
+    append_status(*status, parts_->clock.now().wall, families);
+  return prometheus::TextSerializer().Serialize(families);
+}
+
+}  // namespace mesh
