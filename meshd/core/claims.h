@@ -1,0 +1,105 @@
+// Who owns which prefix, address and key: every claim of every node, and the rules that settle
+// conflicts (design section 2).
+//
+// Pure; one thread. The outcome depends on the claims and on who holds what now, never on the order
+// in which claims came. Conflicts are settled per prefix, per address and per key: a refused claim
+// costs its node that claim only. Cost: a change touches the claims it names and those that overlap
+// them; lookups are logarithmic.
+#pragma once
+
+#include <array>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "mesh/ip.h"
+#include "mesh/public_key.h"
+
+namespace mesh {
+
+using NodeSet = std::set<std::string>;
+
+struct NodeClaims {
+  std::vector<Cidr> cidrs;
+  std::vector<IpAddress> addresses;           // underlay addresses
+  std::vector<IpAddress> endpoint_addresses;  // guarded like addresses, owned by nobody
+  std::optional<PublicKey> key;
+  friend bool operator==(const NodeClaims&, const NodeClaims&) = default;
+};
+
+// What this host itself has: always stronger than any claim of a peer.
+struct OwnClaims {
+  std::vector<Cidr> cidrs;
+  std::set<IpAddress> addresses;  // of the record and of every local interface but the mesh device
+  std::optional<PublicKey> key;
+  friend bool operator==(const OwnClaims&, const OwnClaims&) = default;
+};
+
+struct Accepted {
+  std::vector<Cidr> cidrs;            // sorted
+  std::vector<IpAddress> addresses;   // sorted
+  std::vector<std::string> warnings;  // one a refused claim, with its cause
+  friend bool operator==(const Accepted&, const Accepted&) = default;
+};
+
+class Claims {
+ public:
+  // Each returns the nodes whose outcome may have changed.
+  NodeSet set_own(OwnClaims own);
+  NodeSet set(const std::string& node, NodeClaims claims);
+  NodeSet remove(const std::string& node);
+
+  // The outcome for one node under the present holders.
+  Accepted resolve(const std::string& node) const;
+  // Makes `accepted` the holdings of `node`; returns the others whose outcome may have changed by
+  // that. Called for all nodes of a batch after all of them were resolved, so that the batch has no
+  // order.
+  NodeSet hold(const std::string& node, const Accepted& accepted);
+  // Holdings found in a running data path, before the first resolve after a restart.
+  void seed(const std::string& node, const Cidr& cidr);
+
+  bool key_is_duplicate(const std::string& node) const;
+  // The node has proven that it holds its key; it keeps it against newcomers. Returns whose outcome
+  // may have changed.
+  NodeSet prove_key(const std::string& node, const PublicKey& key);
+  NodeSet nodes_with_key(const PublicKey& key) const;
+  // The prefix through which packets to `address` would enter the mesh, whoever owns it.
+  std::optional<Cidr> accepted_prefix_over(const IpAddress& address) const;
+
+ private:
+  using Holders = std::map<Cidr, std::string>;
+
+  NodeSet related(const NodeClaims& claims) const;
+  void relate_cidr(const Cidr& cidr, NodeSet& nodes) const;
+  void relate_address(const IpAddress& address, NodeSet& nodes) const;
+  void index(const std::string& node, const NodeClaims& claims);
+  void unindex(const std::string& node, const NodeClaims& claims);
+  template <class Visit>  // bool Visit(const Cidr&, const NodeSet&): true ends
+  void visit_covering(const IpAddress& address, Visit visit) const;
+
+  std::string why_cidr_refused(const std::string& node, const Cidr& cidr) const;
+  std::string why_cidr_impossible(const std::string& node, const Cidr& cidr) const;
+  std::string why_address_refused(const std::string& node, const IpAddress& address) const;
+  bool holds(const Holders& holders, const Cidr& cidr, const std::string& node) const;
+
+  OwnClaims own_;
+  std::map<std::string, NodeClaims> claims_;
+  std::map<Cidr, NodeSet> by_cidr_;
+  std::map<IpAddress, NodeSet> by_address_;  // claimed as addresses
+  std::map<IpAddress, NodeSet> by_guarded_;  // claimed as addresses or endpoints
+  std::map<PublicKey, NodeSet> by_key_;
+  std::array<std::map<int, int>, 2>
+      lengths_;  // how many claimed prefixes have this length, per family
+  Holders cidr_holders_;
+  Holders address_holders_;
+  std::map<std::string, Accepted> held_;
+  std::map<PublicKey, std::string> key_holders_;
+};
+
+// Why nobody may claim this prefix: the default route, loopback, link-local, multicast,
+// IPv4-mapped. "" if one may.
+std::string why_prefix_unusable(const Cidr& cidr);
+
+}  // namespace mesh

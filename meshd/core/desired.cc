@@ -1,0 +1,164 @@
+#include "core/desired.h"
+
+#include <algorithm>
+
+namespace mesh {
+namespace {
+
+// RFC 7600: the IPv4 dummy address, for a device that must have one on a node that has none of its
+// own.
+const IpAddress kDummyAddress = IpAddress::v4(0xC0000008);
+
+std::set<IpAddress> device_addresses(const LocalNode& local) {
+  std::set<IpAddress> addresses;
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    if (family == Family::kIpv6 && !local.ipv6) continue;
+    if (const auto preferred = local.preferred_source(family)) {
+      addresses.insert(*preferred);
+      continue;
+    }
+    const auto underlay =
+        std::find_if(local.addresses.begin(), local.addresses.end(),
+                     [&](const IpAddress& address) { return address.family() == family; });
+    if (underlay != local.addresses.end()) {
+      addresses.insert(*underlay);
+    } else if (family == Family::kIpv4) {
+      // The reverse-path check refuses everything that arrives on a device without an IPv4 address,
+      // even in loose mode.
+      addresses.insert(kDummyAddress);
+    }
+  }
+  return addresses;
+}
+
+std::vector<Rule> rules(const LocalNode& local) {
+  std::vector<Rule> rules;
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    if (family == Family::kIpv6 && !local.ipv6) continue;
+    // The only selector, so that the inversion negates it alone.
+    rules.push_back({family, local.rule_priority, true, local.fwmark, local.fwmark, std::nullopt,
+                     local.table_w});
+  }
+  for (const Cidr& cidr : local.cidrs)
+    rules.push_back(
+        {cidr.family(), local.rule_priority + 2, false, 0, local.fwmark, cidr, local.table_h});
+  std::sort(rules.begin(), rules.end());
+  return rules;
+}
+
+}  // namespace
+
+void Touched::merge(const Touched& other) {
+  everything = everything || other.everything;
+  peers.insert(other.peers.begin(), other.peers.end());
+  routes.insert(other.routes.begin(), other.routes.end());
+  elements.insert(other.elements.begin(), other.elements.end());
+}
+
+void Desired::take_out(const Contribution& contribution, const std::string& node,
+                       Touched& touched) {
+  for (const auto& [key, peer] : contribution.peers) {
+    touched.peers.insert(key);
+    peers_.erase(key);
+    for (const Cidr& cidr : peer.allowed_ips) allowed_.erase(cidr);
+  }
+  for (const Route& route : contribution.routes) {
+    touched.routes.insert(route.key);
+    routes_.erase(route.key);
+  }
+  for (const auto& [cidr, prefix] : contribution.prefixes) accounting_.remove(cidr, node);
+}
+
+void Desired::put_in(const Contribution& contribution, const std::string& node, Touched& touched) {
+  for (const auto& [key, peer] : contribution.peers) {
+    touched.peers.insert(key);
+    peers_[key] = peer;
+    for (const Cidr& cidr : peer.allowed_ips) allowed_[cidr] = key;
+  }
+  for (const Route& route : contribution.routes) {
+    touched.routes.insert(route.key);
+    routes_[route.key] = {node, route};
+  }
+  for (const auto& [cidr, prefix] : contribution.prefixes) accounting_.put(cidr, prefix);
+}
+
+void Desired::replace(std::map<std::string, Contribution> contributions, Touched& touched) {
+  std::erase_if(contributions, [&](const auto& item) {
+    const auto found = contributions_.find(item.first);
+    return found == contributions_.end() ? item.second == Contribution{}
+                                         : found->second == item.second;
+  });
+  for (const auto& [node, contribution] : contributions)
+    if (const auto found = contributions_.find(node); found != contributions_.end())
+      take_out(found->second, node, touched);
+  for (auto& [node, contribution] : contributions) {
+    put_in(contribution, node, touched);
+    if (contribution == Contribution{}) {
+      contributions_.erase(node);
+    } else {
+      contributions_[node] = std::move(contribution);
+    }
+  }
+  accounting_.settle(touched.elements);
+}
+
+void Desired::set_own_prefixes(const std::vector<Cidr>& cidrs,
+                               const std::vector<IpAddress>& addresses, Touched& touched) {
+  accounting_.set_own(cidrs, addresses);
+  accounting_.settle(touched.elements);
+}
+
+std::optional<PublicKey> Desired::allowed_to(const Cidr& cidr) const {
+  const auto found = allowed_.find(cidr);
+  if (found == allowed_.end()) return std::nullopt;
+  return found->second;
+}
+
+void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path,
+                         std::vector<Route>& routes) {
+  Route route;
+  route.key = {local.table_w, cidr, base_metric(cidr.family())};
+  switch (path) {
+    case Path::kPlaintext:
+      route.type = RouteType::kThrow;
+      break;
+    case Path::kDrop:
+      route.type = RouteType::kUnreachable;
+      break;
+    case Path::kWireguard: {
+      Route guard = route;
+      guard.type = RouteType::kUnreachable;
+      guard.key.metric = kGuardMetric;
+      routes.push_back(guard);
+      if (local.device_index == 0) return;
+      route.type = RouteType::kUnicast;
+      route.oif = local.device_index;
+      route.preferred_source = local.preferred_source(cidr.family());
+      break;
+    }
+  }
+  routes.push_back(route);
+}
+
+DesiredDevice desired_device(const LocalNode& local, bool with_rules) {
+  DesiredDevice device;
+  device.present = local.has_wireguard() && local.device_index != 0;
+  device.key = local.key;
+  device.listen_port = local.listen_port;
+  device.fwmark = local.fwmark;
+  device.mtu = local.mtu;
+  if (device.present) device.addresses = device_addresses(local);
+  if (with_rules) device.rules = rules(local);
+  if (local.has_wireguard()) device.loosened_links = local.loosened_links;
+  device.nft = {local.device_name, local.fwmark};
+  return device;
+}
+
+Contribution own_contribution(const LocalNode& local) {
+  Contribution contribution;
+  for (const Cidr& cidr : local.cidrs)
+    add_workload_routes(local, cidr, Path::kPlaintext, contribution.routes);
+  return contribution;
+}
+
+}  // namespace mesh

@@ -1,0 +1,46 @@
+#include "core/health.h"
+
+namespace mesh {
+
+bool Health::observe(const HealthSample& sample) {
+  const Proof before = proof(sample.now.monotonic);
+  const bool handshake = sample.last_handshake && *sample.last_handshake > floor_;
+  session_ = handshake;
+  proven_ = proven_ || handshake;
+  const bool answered =
+      !sampled_ || sample.rx_bytes != rx_bytes_ || sample.last_handshake != last_handshake_;
+  const bool sent = sampled_ && sample.inner_tx_bytes != inner_tx_bytes_;
+  if (answered) {
+    unanswered_since_.reset();
+  } else if (sent && !unanswered_since_) {
+    unanswered_since_ = sample.now.monotonic;
+  }
+  last_handshake_ = sample.last_handshake;
+  rx_bytes_ = sample.rx_bytes;
+  inner_tx_bytes_ = sample.inner_tx_bytes;
+  sampled_ = true;
+  return proof(sample.now.monotonic) != before;
+}
+
+void Health::require_new_proof(WallTime now) {
+  floor_ = now;
+  proven_ = session_ = false;
+  unanswered_since_.reset();
+}
+
+Proof Health::proof(MonotonicTime now) const {
+  if (!proven_) return Proof::kNever;
+  if (!session_) return Proof::kUnsettled;
+  return unanswered_for(now) >= kUnansweredAfter ? Proof::kUnanswered : Proof::kProven;
+}
+
+Duration Health::unanswered_for(MonotonicTime now) const {
+  return unanswered_since_ ? now - *unanswered_since_ : Duration::zero();
+}
+
+std::optional<MonotonicTime> Health::deadline() const {
+  if (!proven_ || !session_ || !unanswered_since_) return std::nullopt;
+  return *unanswered_since_ + kUnansweredAfter;
+}
+
+}  // namespace mesh

@@ -1,0 +1,56 @@
+// What a WireGuard device shows of one key: proven, answered, unanswered. Pure; fed with samples.
+//
+// Source of the timing: the WireGuard whitepaper, section 6: a peer that receives data answers with
+// data or with an empty keepalive after KEEPALIVE_TIMEOUT (10 s); a sender that hears nothing for
+// 10 + 5 s starts a new handshake.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "core/decide.h"
+#include "mesh/clock.h"
+
+namespace mesh {
+
+inline constexpr Duration kUnansweredAfter = std::chrono::seconds(25);
+
+struct HealthSample {
+  Instant now;
+  std::optional<WallTime> last_handshake;  // of the key in the device
+  std::uint64_t rx_bytes = 0;              // WireGuard's own count for the key
+  std::uint64_t inner_tx_bytes =
+      0;  // our count of inner data sent to the peer: keepalives are not in it
+};
+
+class Health {
+ public:
+  // Handshakes up to `floor` do not count as proof: the peer had withdrawn this key until then.
+  explicit Health(WallTime floor = WallTime::min()) : floor_(floor) {}
+
+  // Returns true when proof() changed.
+  bool observe(const HealthSample& sample);
+  // Proven by what the data path shows (an adopted route), although this device has not shown a
+  // handshake yet.
+  void assume_proven() { proven_ = true; }
+  // Sends fell back to plaintext: only a handshake after `now` proves the key again.
+  void require_new_proof(WallTime now);
+
+  Proof proof(MonotonicTime now) const;
+  Duration unanswered_for(MonotonicTime now) const;
+  // When proof() will change if nothing comes back; empty: not by time alone.
+  std::optional<MonotonicTime> deadline() const;
+
+ private:
+  WallTime floor_;
+  bool proven_ = false;
+  bool session_ = false;  // the device, as it is now, has had a handshake
+  std::optional<WallTime> last_handshake_;
+  std::uint64_t rx_bytes_ = 0;
+  std::uint64_t inner_tx_bytes_ = 0;
+  bool sampled_ = false;
+  std::optional<MonotonicTime>
+      unanswered_since_;  // the first inner send that nothing came back for
+};
+
+}  // namespace mesh

@@ -1,0 +1,21 @@
+#include "core/local_node.h"
+
+#include <algorithm>
+
+namespace mesh {
+
+bool LocalNode::has_family(Family family) const {
+  return std::any_of(addresses.begin(), addresses.end(),
+                     [&](const IpAddress& a) { return a.family() == family; });
+}
+
+std::optional<IpAddress> LocalNode::preferred_source(Family family) const {
+  for (const Cidr& cidr : cidrs) {
+    if (cidr.family() != family) continue;
+    const auto found = host_addresses.lower_bound(cidr.base());
+    if (found != host_addresses.end() && cidr.contains(*found)) return *found;
+  }
+  return std::nullopt;
+}
+
+}  // namespace mesh

@@ -1,0 +1,52 @@
+// What this node is, as far as decisions and plans depend on it: gathered by the shell, never read
+// from anywhere here.
+#pragma once
+
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "mesh/clock.h"
+#include "mesh/ip.h"
+#include "mesh/kernel.h"
+#include "mesh/peer_state.h"
+#include "mesh/public_key.h"
+#include "mesh/wireguard.h"
+
+namespace mesh {
+
+struct LocalNode {
+  std::string name;
+  std::vector<IpAddress> addresses;  // underlay
+  std::vector<Cidr> cidrs;           // workload prefixes that live here
+  std::set<IpAddress>
+      host_addresses;  // of every link but the mesh device and loopback; no link-local ones
+  Mode mode = Mode::kPrefer;
+  bool host_traffic = false;
+  Duration fallback_after{};
+  std::uint16_t keepalive = 0;  // seconds, of proven peers
+
+  Backend backend = Backend::kNone;
+  PublicKey key;         // zero without WireGuard
+  int device_index = 0;  // 0: the device is not there now
+  std::string device_name;
+  std::uint16_t listen_port = 0;
+  std::uint32_t mtu = 0;  // of the mesh device; 0: leave as it is
+  std::uint32_t fwmark = 0;
+  std::uint32_t table_w = 0;
+  std::uint32_t table_h = 0;
+  std::uint32_t rule_priority = 0;
+  bool ipv6 = true;                      // this kernel has IPv6
+  std::set<std::string> loosened_links;  // links whose rp_filter must not be strict
+  friend bool operator==(const LocalNode&, const LocalNode&) = default;
+
+  bool has_wireguard() const { return backend != Backend::kNone; }
+  bool withdrawn() const { return mode == Mode::kOff; }
+  bool has_family(Family family) const;  // of the underlay
+  // The source for packets of this host into the mesh: a local address inside its own prefixes, if
+  // there is one.
+  std::optional<IpAddress> preferred_source(Family family) const;
+};
+
+}  // namespace mesh

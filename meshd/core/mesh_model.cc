@@ -1,0 +1,262 @@
+#include "core/mesh_model.h"
+
+#include <algorithm>
+
+namespace mesh {
+
+void MeshModel::set_local(LocalNode local, Instant) {
+  if (local == local_) return;
+  // Having withdrawn my key, I cannot know what the others still have of it.
+  if (local_.withdrawn() && !local.withdrawn() && !peers_.empty()) start_over_ = true;
+  local_ = std::move(local);
+  OwnClaims own;
+  own.cidrs = local_.cidrs;
+  own.addresses = local_.host_addresses;
+  own.addresses.insert(local_.addresses.begin(), local_.addresses.end());
+  if (!local_.key.is_zero()) own.key = local_.key;
+  (void)claims_.set_own(std::move(own));
+  local_dirty_ = true;
+  mark_all_dirty();
+  NodeSet released;  // gone, and blocked only because I required encryption
+  for (const auto& [node, peer] : peers_)
+    if (peer.gone() && peer.mode(local_) != Mode::kRequire) released.insert(node);
+  for (const std::string& node : released) forget(node);
+}
+
+void MeshModel::mark_all_dirty() {
+  for (const auto& [node, peer] : peers_) dirty_.insert(node);
+}
+
+std::size_t MeshModel::apply(const StoreUpdate& update, Instant) {
+  std::size_t changed = update.changes.size();
+  for (const StoreChange& change : update.changes) apply_change(change);
+  if (update.complete) {
+    NodeSet listed;
+    for (const StoreChange& change : update.changes) listed.insert(change.node);
+    NodeSet gone;
+    for (const auto& [node, peer] : peers_)
+      if (!listed.contains(node)) gone.insert(node);
+    std::erase_if(refused_, [&](const auto& item) { return !listed.contains(item.first); });
+    for (const std::string& node : gone) forget(node);
+    changed += gone.size();
+    if (!listed.contains(local_.name)) own_entry_.reset();
+  }
+  store_answered_ = store_answered_ || update.in_sync;
+  return changed;
+}
+
+void MeshModel::apply_change(const StoreChange& change) {
+  const BadRecord* bad = change.entry ? std::get_if<BadRecord>(change.entry.get()) : nullptr;
+  if (change.node == local_.name) {
+    own_entry_ = change.entry;
+    own_bad_ = bad != nullptr;
+    return;
+  }
+  if (!change.entry) {
+    refused_.erase(change.node);
+    forget(change.node);
+    return;
+  }
+  const auto known = peers_.find(change.node);
+  if (bad != nullptr) {
+    if (known == peers_.end()) {
+      refused_[change.node] = bad->message;
+    } else {
+      known->second.set_bad_record(bad->message);
+      dirty_.insert(change.node);
+    }
+    return;
+  }
+  refused_.erase(change.node);
+  Peer& peer = peers_.try_emplace(change.node, change.node).first->second;
+  peer.set_record(change.entry);
+  mark(claims_.set(change.node, peer.claims()));
+  dirty_.insert(change.node);
+}
+
+void MeshModel::forget(const std::string& node) {
+  const auto found = peers_.find(node);
+  if (found == peers_.end()) return;
+  dirty_.insert(node);
+  if (found->second.mode(local_) == Mode::kRequire) {
+    // Whoever deletes a record must not thereby turn encryption off: its prefixes stay claimed, and
+    // blocked.
+    found->second.set_gone(true);
+    return;
+  }
+  mark(claims_.remove(node));
+  peers_.erase(found);
+}
+
+void MeshModel::adopt(const Mirror& mirror) {
+  for (const auto& [key, route] : mirror.routes())
+    if (key.table == local_.table_w && key.metric == kGuardMetric && route.protocol == kProtocol)
+      adopted_.insert(key.destination);
+  for (const auto& [key, wg] : mirror.peers()) {
+    for (const std::string& node : claims_.nodes_with_key(key)) {
+      const NodeClaims theirs = peers_.at(node).claims();
+      bool holds = claims_.nodes_with_key(key).size() == 1;
+      for (const Cidr& cidr : wg.allowed_ips) {
+        claims_.seed(node, cidr);
+        holds = holds ||
+                std::find(theirs.cidrs.begin(), theirs.cidrs.end(), cidr) != theirs.cidrs.end() ||
+                (cidr.is_host() && std::find(theirs.addresses.begin(), theirs.addresses.end(),
+                                             cidr.base()) != theirs.addresses.end());
+      }
+      if (holds && wg.last_handshake) mark(claims_.prove_key(node, key));
+    }
+  }
+  mark_all_dirty();
+}
+
+bool MeshModel::key_is_known(const PublicKey& key) const { return key_of_.contains(key); }
+
+void MeshModel::observe(const Mirror& mirror, const std::map<std::string, std::uint64_t>& inner_tx,
+                        Instant now) {
+  for (const auto& [key, node] : key_of_) {
+    const auto peer = peers_.find(node);
+    if (peer == peers_.end()) continue;
+    HealthSample sample;
+    sample.now = now;
+    if (const auto found = mirror.peers().find(key); found != mirror.peers().end()) {
+      sample.last_handshake = found->second.last_handshake;
+      sample.rx_bytes = found->second.rx_bytes;
+    }
+    if (const auto sent = inner_tx.find(node); sent != inner_tx.end())
+      sample.inner_tx_bytes = sent->second;
+    const bool had_deadline = peer->second.deadline(local_, now.monotonic).has_value();
+    const bool changed = peer->second.observe(key, sample);
+    if (changed || had_deadline != peer->second.deadline(local_, now.monotonic).has_value())
+      dirty_.insert(node);
+    const auto& active = peer->second.active();
+    if (changed && active && active->health.proof(now.monotonic) == Proof::kProven)
+      mark(claims_.prove_key(node, active->key));
+  }
+  update_departing(mirror, now.monotonic);
+}
+
+void MeshModel::update_departing(const Mirror& mirror, MonotonicTime now) {
+  std::erase_if(departing_, [&](const auto& item) {
+    return key_is_known(item.first) || !mirror.peers().contains(item.first);
+  });
+  for (const auto& [key, wg] : mirror.peers()) {
+    if (key_is_known(key)) continue;
+    const auto [it, inserted] = departing_.try_emplace(key, Departing{wg.rx_bytes, now});
+    if (!inserted && it->second.rx_bytes != wg.rx_bytes) it->second = {wg.rx_bytes, now};
+  }
+}
+
+void MeshModel::retire(MonotonicTime now, Requests& requests) {
+  if (!store_answered_) return;
+  for (const auto& [key, departing] : departing_)
+    if (!key_is_known(key) && now - departing.quiet_since >= kRetireAfter)
+      requests.retired.insert(key);
+}
+
+// Resolves every dirty node under the same holders, then lets them hold what they got; who is
+// touched by that is resolved in another round. One round suffices but for chains of overlapping
+// claims; the bound only guards against a bug.
+void MeshModel::settle_claims() {
+  NodeSet round = dirty_;
+  for (int i = 0; i < 16 && !round.empty(); ++i) {
+    std::map<std::string, Accepted> outcomes;
+    for (const std::string& node : round) outcomes[node] = claims_.resolve(node);
+    NodeSet next;
+    for (auto& [node, accepted] : outcomes) {
+      next.merge(claims_.hold(node, accepted));
+      if (const auto peer = peers_.find(node); peer != peers_.end())
+        peer->second.set_accepted(std::move(accepted));
+    }
+    dirty_.insert(next.begin(), next.end());
+    round = std::move(next);
+  }
+}
+
+// A tunnel whose packets would enter the tunnel carries nothing.
+void MeshModel::check_endpoint(Peer& peer) {
+  peer.set_endpoint_problem("");
+  const auto endpoint = peer.endpoint(local_);
+  if (!endpoint) return;
+  const IpAddress& address = endpoint->address;
+  if (const auto prefix = claims_.accepted_prefix_over(address)) {
+    peer.set_endpoint_problem(fmt::format("endpoint {} refused: it lies inside the mesh, in {}",
+                                          endpoint->to_string(), prefix->to_string()));
+  } else if (local_.host_addresses.contains(address) ||
+             std::find(local_.addresses.begin(), local_.addresses.end(), address) !=
+                 local_.addresses.end()) {
+    peer.set_endpoint_problem(
+        fmt::format("endpoint {} refused: it is an address of this host", endpoint->to_string()));
+  }
+}
+
+void MeshModel::decide_peer(const std::string& node, Peer& peer, Instant now, Requests& requests) {
+  check_endpoint(peer);
+  const auto& cidrs = peer.accepted().cidrs;
+  const bool adopted =
+      std::any_of(cidrs.begin(), cidrs.end(), [&](const Cidr& c) { return adopted_.contains(c); });
+  if (const auto reset = peer.update_keys(local_, claims_.key_is_duplicate(node), adopted, now))
+    requests.resets.insert(*reset);
+  if (start_over_)
+    for (const PublicKey& key : peer.start_over(local_, now)) requests.resets.insert(key);
+  if (local_.device_index != 0)
+    for (const PublicKey& key : peer.due_kicks(now.monotonic)) requests.kicks[key] = node;
+  peer.decide(local_, now);
+}
+
+std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touched& touched,
+                                           Requests& requests) {
+  for (const std::string& node : unsettled_) dirty_.insert(node);
+  settle_claims();
+  std::vector<std::string> changed;
+  std::map<std::string, Contribution> contributions;
+  for (const std::string& node : std::exchange(dirty_, {})) {
+    unsettled_.erase(node);
+    std::erase_if(key_of_, [&](const auto& item) { return item.second == node; });
+    const auto found = peers_.find(node);
+    if (found == peers_.end()) {
+      contributions[node] = {};
+      changed.push_back(node);
+      continue;
+    }
+    Peer& peer = found->second;
+    const Decision before = peer.decision();
+    const bool first = peer.since() == WallTime{};
+    decide_peer(node, peer, now, requests);
+    if (first || peer.decision() != before) changed.push_back(node);
+    if (peer.active()) key_of_[peer.active()->key] = node;
+    if (peer.candidate()) key_of_[peer.candidate()->key] = node;
+    if (peer.deadline(local_, now.monotonic)) unsettled_.insert(node);
+    contributions[node] = peer.contribution(local_);
+  }
+  start_over_ = false;
+  if (std::exchange(local_dirty_, false)) {
+    contributions[local_.name] = own_contribution(local_);
+    desired.set_own_prefixes(local_.cidrs, local_.addresses, touched);
+  }
+  desired.replace(std::move(contributions), touched);
+  retire(now.monotonic, requests);
+  if (store_answered_) adopted_.clear();
+  return changed;
+}
+
+std::optional<MonotonicTime> MeshModel::deadline(MonotonicTime now) const {
+  std::optional<MonotonicTime> earliest;
+  for (const std::string& node : unsettled_) {
+    const auto peer = peers_.find(node);
+    if (peer == peers_.end()) continue;
+    const auto time = peer->second.deadline(local_, now);
+    if (time && (!earliest || *time < *earliest)) earliest = time;
+  }
+  for (const auto& [key, departing] : departing_) {
+    const MonotonicTime time =
+        std::max(departing.quiet_since + kRetireAfter, now + std::chrono::seconds(1));
+    if (!earliest || time < *earliest) earliest = time;
+  }
+  return earliest;
+}
+
+const NodeRecord* MeshModel::own_record() const {
+  return own_entry_ ? std::get_if<NodeRecord>(own_entry_.get()) : nullptr;
+}
+
+}  // namespace mesh

@@ -1,0 +1,92 @@
+// The mesh as this node sees it: records, claims, peers, and which of them have to be looked at
+// again.
+//
+// Pure; one thread. There is one path: changes mark nodes dirty, settle() decides the dirty ones; a
+// full resync marks all. Work is proportional to what changed and to what overlaps it.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/claims.h"
+#include "core/desired.h"
+#include "core/local_node.h"
+#include "core/mirror.h"
+#include "core/peer.h"
+#include "core/planner.h"
+#include "mesh/node_store.h"
+
+namespace mesh {
+
+class MeshModel {
+ public:
+  // --- inputs ---
+  void set_local(LocalNode local, Instant now);
+  // Returns how many records changed. Bad records never throw anybody out.
+  std::size_t apply(const StoreUpdate& update, Instant now);
+  // What the running data path shows, once, before the first settle(): who holds which prefix and
+  // which key, and who is already sent to through WireGuard.
+  void adopt(const Mirror& mirror);
+  // Handshakes and bytes of all keys in the device; `inner_tx` is our own count of inner bytes
+  // sent, per node.
+  void observe(const Mirror& mirror, const std::map<std::string, std::uint64_t>& inner_tx,
+               Instant now);
+  void mark_all_dirty();
+
+  // --- decisions ---
+  // Decides everything that is dirty or due, and brings `desired` in line; what to start and to
+  // forget goes to `requests`. Returns the nodes whose state, reason or path changed, for the log.
+  std::vector<std::string> settle(Instant now, Desired& desired, Touched& touched,
+                                  Requests& requests);
+  // The next time something changes by time alone.
+  std::optional<MonotonicTime> deadline(MonotonicTime now) const;
+  // Peers of the device that no record publishes are retired after this long without received data.
+  static constexpr Duration kRetireAfter = std::chrono::seconds(60);
+
+  // --- what is so ---
+  const LocalNode& local() const { return local_; }
+  const std::map<std::string, Peer>& peers() const { return peers_; }
+  // Records of unknown nodes that cannot be read: they are no peers.
+  const std::map<std::string, std::string>& refused() const { return refused_; }
+  // My own record as the store has it; null when it is not there or not readable.
+  const NodeRecord* own_record() const;
+  bool own_record_unreadable() const { return own_bad_; }
+  bool store_answered() const { return store_answered_; }
+  bool unsettled() const { return !unsettled_.empty(); }  // somebody waits for a handshake
+
+ private:
+  struct Departing {  // a key in the device that no record publishes
+    std::uint64_t rx_bytes = 0;
+    MonotonicTime quiet_since{};
+  };
+
+  void apply_change(const StoreChange& change);
+  void forget(const std::string& node);
+  void mark(const NodeSet& nodes) { dirty_.insert(nodes.begin(), nodes.end()); }
+  void settle_claims();
+  void check_endpoint(Peer& peer);
+  void decide_peer(const std::string& node, Peer& peer, Instant now, Requests& requests);
+  void retire(MonotonicTime now, Requests& requests);
+  void update_departing(const Mirror& mirror, MonotonicTime now);
+  bool key_is_known(const PublicKey& key) const;
+
+  LocalNode local_;
+  Claims claims_;
+  std::map<std::string, Peer> peers_;
+  std::map<std::string, std::string> refused_;
+  std::shared_ptr<const StoreEntry> own_entry_;
+  bool own_bad_ = false;
+  bool store_answered_ = false;
+  NodeSet dirty_;
+  NodeSet unsettled_;       // peers with a deadline
+  std::set<Cidr> adopted_;  // prefixes the running data path sends through WireGuard
+  std::map<PublicKey, std::string> key_of_;  // keys in use, and whose they are
+  std::map<PublicKey, Departing> departing_;
+  bool start_over_ = false;
+  bool local_dirty_ = true;
+};
+
+}  // namespace mesh

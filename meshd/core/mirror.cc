@@ -1,0 +1,251 @@
+#include "core/mirror.h"
+
+#include <algorithm>
+
+namespace mesh {
+
+void Mirror::set_device(const WgDevice& device, Touched& touched) {
+  std::map<PublicKey, WgPeer> peers;
+  std::map<Cidr, PublicKey> allowed;
+  for (const WgPeer& peer : device.peers) {
+    const auto before = peers_.find(peer.key);
+    const bool same = before != peers_.end() && before->second.allowed_ips == peer.allowed_ips &&
+                      before->second.keepalive == peer.keepalive &&
+                      before->second.endpoint == peer.endpoint;
+    if (!same) touched.peers.insert(peer.key);
+    if (before == peers_.end() && peer.endpoint)
+      written_endpoints_.try_emplace(peer.key, *peer.endpoint);
+    for (const Cidr& cidr : peer.allowed_ips) allowed[cidr] = peer.key;
+    peers[peer.key] = peer;
+  }
+  for (const auto& [key, peer] : peers_) {
+    if (peers.contains(key)) continue;
+    touched.peers.insert(key);
+    written_endpoints_.erase(key);
+  }
+  peers_ = std::move(peers);
+  allowed_ = std::move(allowed);
+  device_ = device;
+  device_->peers.clear();
+}
+
+void Mirror::clear_device(Touched& touched) {
+  for (const auto& [key, peer] : peers_) touched.peers.insert(key);
+  const int ifindex = device_ ? device_->ifindex : 0;
+  peers_.clear();
+  allowed_.clear();
+  written_endpoints_.clear();
+  device_.reset();
+  if (ifindex == 0) return;
+  drop_device_routes(ifindex, touched);
+  std::erase_if(addresses_,
+                [&](const LocalAddress& address) { return address.ifindex == ifindex; });
+}
+
+void Mirror::drop_device_routes(int ifindex, Touched& touched) {
+  std::erase_if(routes_, [&](const auto& item) {
+    const bool lost = item.second.type == RouteType::kUnicast && item.second.oif == ifindex;
+    if (lost) touched.routes.insert(item.first);
+    return lost;
+  });
+}
+
+void Mirror::set_links(const std::vector<Link>& links) {
+  links_.clear();
+  for (const Link& link : links) links_[link.name] = link;
+}
+
+void Mirror::set_addresses(const std::vector<LocalAddress>& addresses) {
+  addresses_ = {addresses.begin(), addresses.end()};
+}
+
+void Mirror::set_routes(const std::vector<Route>& routes, Touched& touched) {
+  std::map<RouteKey, Route> fresh;
+  for (const Route& route : routes) {
+    const auto before = routes_.find(route.key);
+    if (before == routes_.end() || before->second != route) touched.routes.insert(route.key);
+    fresh[route.key] = route;
+  }
+  for (const auto& [key, route] : routes_)
+    if (!fresh.contains(key)) touched.routes.insert(key);
+  routes_ = std::move(fresh);
+}
+
+void Mirror::set_elements(std::optional<std::vector<NftElement>> elements, Touched& touched) {
+  std::set<NftElement> fresh;
+  if (elements) fresh = {elements->begin(), elements->end()};
+  std::set_symmetric_difference(fresh.begin(), fresh.end(), elements_.begin(), elements_.end(),
+                                std::inserter(touched.elements, touched.elements.end()));
+  elements_ = std::move(fresh);
+  ruleset_ = elements.has_value();
+}
+
+std::optional<Endpoint> Mirror::written_endpoint(const PublicKey& key) const {
+  const auto found = written_endpoints_.find(key);
+  return found == written_endpoints_.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::optional<int> Mirror::rp_filter(const std::string& link) const {
+  const auto found = rp_filter_.find(link);
+  return found == rp_filter_.end() ? std::nullopt : std::optional(found->second);
+}
+
+const Link* Mirror::link(const std::string& name) const {
+  const auto found = links_.find(name);
+  return found == links_.end() ? nullptr : &found->second;
+}
+
+int Mirror::index_of(const std::string& link_name) const {
+  const Link* found = link(link_name);
+  return found == nullptr ? 0 : found->index;
+}
+
+void Mirror::change_peer(const WgPeerChange& change) {
+  if (change.remove) {
+    const auto found = peers_.find(change.key);
+    if (found == peers_.end()) return;
+    for (const Cidr& cidr : found->second.allowed_ips) allowed_.erase(cidr);
+    peers_.erase(found);
+    written_endpoints_.erase(change.key);
+    return;
+  }
+  if (change.update_only && !peers_.contains(change.key)) return;
+  WgPeer& peer = peers_[change.key];
+  peer.key = change.key;
+  if (change.endpoint) {
+    peer.endpoint = change.endpoint;
+    written_endpoints_[change.key] = *change.endpoint;
+  }
+  if (change.keepalive) peer.keepalive = *change.keepalive;
+  for (const Cidr& cidr : change.remove_allowed_ips) {
+    std::erase(peer.allowed_ips, cidr);
+    allowed_.erase(cidr);
+  }
+  for (const Cidr& cidr : change.add_allowed_ips) {
+    if (const auto holder = allowed_.find(cidr); holder != allowed_.end()) {
+      if (holder->second == change.key) continue;
+      std::erase(peers_[holder->second].allowed_ips, cidr);
+    }
+    allowed_[cidr] = change.key;
+    peer.allowed_ips.insert(
+        std::upper_bound(peer.allowed_ips.begin(), peer.allowed_ips.end(), cidr), cidr);
+  }
+}
+
+struct Mirror::OnOperation {
+  Mirror& mirror;
+
+  void operator()(const ConfigureDevice& act) const {
+    if (!mirror.device_) return;
+    if (act.change.listen_port) mirror.device_->listen_port = *act.change.listen_port;
+    if (act.change.fwmark) mirror.device_->fwmark = *act.change.fwmark;
+    // The key itself shows at the next dump; assuming it here would hide a failed write.
+  }
+  void operator()(const ConfigureLink& act) const {
+    for (auto& [name, link] : mirror.links_) {
+      if (!mirror.device_ || link.index != mirror.device_->ifindex) continue;
+      if (act.mtu != 0) link.mtu = act.mtu;
+      if (act.up) link.up = true;
+    }
+  }
+  void operator()(const AddAddress& act) const {
+    if (mirror.device_)
+      mirror.addresses_.insert(
+          {mirror.device_->ifindex, act.address, address_bits(act.address.family())});
+  }
+  void operator()(const RemoveAddress& act) const {
+    const int index = mirror.device_ ? mirror.device_->ifindex : 0;
+    std::erase_if(mirror.addresses_, [&](const LocalAddress& a) {
+      return a.ifindex == index && a.address == act.address;
+    });
+  }
+  void operator()(const SetRpFilter& act) const { mirror.rp_filter_[act.link] = act.value; }
+  void operator()(const PutRule& act) const { mirror.rules_.insert(act.rule); }
+  void operator()(const RemoveRule& act) const { mirror.rules_.erase(act.rule); }
+  void operator()(const InstallRuleset&) const {
+    mirror.ruleset_ = true;
+    mirror.elements_.clear();
+  }
+  void operator()(const ChangePeer& act) const { mirror.change_peer(act.change); }
+  void operator()(const PutRoute& act) const { mirror.routes_[act.route.key] = act.route; }
+  void operator()(const RemoveRoute& act) const { mirror.routes_.erase(act.route.key); }
+  void operator()(const PutElement& act) const { mirror.elements_.insert(act.element); }
+  void operator()(const RemoveElement& act) const { mirror.elements_.erase(act.element); }
+};
+
+void Mirror::apply(const Operation& operation) { std::visit(OnOperation{*this}, operation.act); }
+
+struct Mirror::OnEvent {
+  Mirror& mirror;
+  const std::string& device_name;
+  Touched& touched;
+
+  std::string operator()(const LinkEvent& event) const {
+    const Link& link = event.link;
+    const bool ours =
+        link.name == device_name || (mirror.device_ && mirror.device_->ifindex == link.index);
+    // A renamed link is known by its index.
+    std::erase_if(mirror.links_, [&](const auto& item) {
+      return item.second.index == link.index && item.first != link.name;
+    });
+    const auto before = mirror.links_.find(link.name);
+    if (event.removed) {
+      const bool known = before != mirror.links_.end();
+      if (known) mirror.links_.erase(before);
+      if (!ours || !known) return "";
+      mirror.clear_device(touched);
+      return "device";
+    }
+    const bool went_down = before != mirror.links_.end() && before->second.up && !link.up;
+    const bool changed = before == mirror.links_.end() || before->second.up != link.up ||
+                         before->second.mtu != link.mtu;
+    mirror.links_[link.name] = link;
+    if (!ours) return "";
+    // IPv4 flushes the routes of a device that goes down without telling anybody.
+    if (went_down) mirror.drop_device_routes(link.index, touched);
+    return changed ? "link" : "";
+  }
+  std::string operator()(const AddressEvent& event) const {
+    const bool ours = mirror.device_ && mirror.device_->ifindex == event.address.ifindex;
+    const bool changed = event.removed ? mirror.addresses_.erase(event.address) != 0
+                                       : mirror.addresses_.insert(event.address).second;
+    return ours && changed ? "address" : "";
+  }
+  std::string operator()(const RouteEvent& event) const {
+    const auto known = mirror.routes_.find(event.route.key);
+    const bool is_known = known != mirror.routes_.end();
+    if (event.removed) {
+      // A replaced route may be announced as removed after its successor: only the one we know
+      // goes.
+      if (!is_known || known->second != event.route) return "";
+      mirror.routes_.erase(known);
+    } else {
+      if (is_known && known->second == event.route) return "";
+      mirror.routes_[event.route.key] = event.route;
+    }
+    touched.routes.insert(event.route.key);
+    return "route";
+  }
+  std::string operator()(const RuleEvent& event) const {
+    const bool changed = event.removed ? mirror.rules_.erase(event.rule) != 0
+                                       : mirror.rules_.insert(event.rule).second;
+    return changed && event.rule.protocol == kProtocol ? "rule" : "";
+  }
+  std::string operator()(const NftEvent&) const {
+    for (const NftElement& element : mirror.elements_) touched.elements.insert(element);
+    mirror.elements_.clear();
+    mirror.ruleset_ = false;
+    return "nftables";
+  }
+  std::string operator()(const OverrunEvent&) const {
+    touched.everything = true;
+    return "";
+  }
+};
+
+std::string Mirror::apply(const KernelEvent& event, const std::string& device_name,
+                          Touched& touched) {
+  return std::visit(OnEvent{*this, device_name, touched}, event);
+}
+
+}  // namespace mesh

@@ -1,0 +1,78 @@
+// The kernel's state as last known: filled by dumps, kept true by events and by our own
+// acknowledged operations. The planner compares with it. Pure; one thread.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/desired.h"
+#include "mesh/kernel.h"
+#include "mesh/plan.h"
+#include "mesh/wireguard.h"
+
+namespace mesh {
+
+class Mirror {
+ public:
+  struct Tables {
+    std::uint32_t w = 0;
+    std::uint32_t h = 0;
+  };
+
+  // --- dumps ---
+  // Also learns which endpoints were written: those found at the first sight of a peer count as
+  // written.
+  void set_device(const WgDevice& device, Touched& touched);
+  void clear_device(Touched& touched);  // it is gone, and its routes and addresses with it
+  void set_links(const std::vector<Link>& links);
+  void set_addresses(const std::vector<LocalAddress>& addresses);
+  void set_routes(const std::vector<Route>& routes, Touched& touched);  // of both tables
+  void set_rules(const std::vector<Rule>& rules) { rules_ = {rules.begin(), rules.end()}; }
+  void set_elements(std::optional<std::vector<NftElement>> elements,
+                    Touched& touched);  // empty: the ruleset is not there
+  void set_rp_filter(const std::string& link, int value) { rp_filter_[link] = value; }
+
+  // --- our own operations, once acknowledged ---
+  void apply(const Operation& operation);
+
+  // --- events ---
+  // Returns what kind of object changed otherwise than we know it, "" for our own echoes.
+  std::string apply(const KernelEvent& event, const std::string& device_name, Touched& touched);
+
+  const std::optional<WgDevice>& device() const { return device_; }  // without its peers
+  const std::map<PublicKey, WgPeer>& peers() const { return peers_; }
+  // The endpoint meshd last wrote for the peer; the kernel's own may have roamed since.
+  std::optional<Endpoint> written_endpoint(const PublicKey& key) const;
+  const std::map<std::string, Link>& links() const { return links_; }
+  const std::set<LocalAddress>& addresses() const { return addresses_; }
+  const std::map<RouteKey, Route>& routes() const { return routes_; }
+  const std::set<Rule>& rules() const { return rules_; }
+  bool ruleset_installed() const { return ruleset_; }
+  const std::set<NftElement>& elements() const { return elements_; }
+  std::optional<int> rp_filter(const std::string& link) const;
+  const Link* link(const std::string& name) const;
+  int index_of(const std::string& link_name) const;  // 0: not there
+
+ private:
+  struct OnOperation;
+  struct OnEvent;
+  void change_peer(const WgPeerChange& change);
+  void drop_device_routes(int ifindex, Touched& touched);
+
+  std::optional<WgDevice> device_;
+  std::map<PublicKey, WgPeer> peers_;
+  std::map<PublicKey, Endpoint> written_endpoints_;
+  std::map<Cidr, PublicKey> allowed_;  // AllowedIPs belong to one peer each
+  std::map<std::string, Link> links_;
+  std::set<LocalAddress> addresses_;
+  std::map<RouteKey, Route> routes_;
+  std::set<Rule> rules_;
+  std::set<NftElement> elements_;
+  bool ruleset_ = false;
+  std::map<std::string, int> rp_filter_;
+};
+
+}  // namespace mesh

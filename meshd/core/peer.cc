@@ -1,0 +1,239 @@
+#include "core/peer.h"
+
+#include <algorithm>
+
+namespace mesh {
+namespace {
+
+// While a peer is not proven, so that the kernel itself keeps trying; also what the first write of
+// it sends at once.
+constexpr std::uint16_t kTryingKeepalive = 25;
+// Two initiations that cross each other cancel out: the side with the greater key gives the other a
+// head start.
+constexpr Duration kHeadStart = std::chrono::seconds(1);
+
+}  // namespace
+
+void Peer::set_record(std::shared_ptr<const StoreEntry> entry) {
+  record_ = std::move(entry);
+  announcement_ = read_announcement(record());
+  bad_record_.clear();
+  gone_ = false;
+}
+
+NodeClaims Peer::claims() const {
+  NodeClaims claims;
+  claims.cidrs = record().cidrs;
+  claims.addresses = record().addresses;
+  for (const Endpoint& endpoint : announcement_.endpoints)
+    claims.endpoint_addresses.push_back(endpoint.address);
+  claims.key = announcement_.key;
+  return claims;
+}
+
+KeySlot Peer::new_slot(const PublicKey& key, const LocalNode& local, WallTime floor,
+                       Instant now) const {
+  KeySlot slot;
+  slot.key = key;
+  slot.health = Health(floor);
+  slot.since = now.monotonic;
+  slot.next_kick = now.monotonic + (local.key < key ? Duration::zero() : kHeadStart);
+  return slot;
+}
+
+std::optional<PublicKey> Peer::update_keys(const LocalNode& local, bool duplicate, bool adopted,
+                                           Instant now) {
+  duplicate_ = duplicate;
+  const bool usable = local.has_wireguard() && announcement_.key && !duplicate && !gone_;
+  if (!usable) {
+    // Without a device there is nothing to prove, but what was proven stays so: the device may come
+    // back.
+    if (!local.has_wireguard() && announcement_.key && active_ &&
+        active_->key == *announcement_.key)
+      return std::nullopt;
+    if (active_) withdrawn_ = active_->key;
+    active_.reset();
+    candidate_.reset();
+    fell_back_ = false;
+    return std::nullopt;
+  }
+  const PublicKey& key = *announcement_.key;
+  if (active_ && active_->key == key) {
+    candidate_.reset();
+    return std::nullopt;
+  }
+  if (candidate_ && candidate_->key == key) return std::nullopt;
+  const bool returning = withdrawn_ == key;
+  KeySlot slot = new_slot(key, local, returning ? now.wall : WallTime::min(), now);
+  if (active_ && active_->health.proof(now.monotonic) != Proof::kNever) {
+    candidate_ = std::move(slot);
+    return std::nullopt;
+  }
+  if (adopted && !returning) slot.health.assume_proven();
+  active_ = std::move(slot);
+  candidate_.reset();
+  withdrawn_.reset();
+  return returning ? std::optional(key) : std::nullopt;
+}
+
+std::vector<PublicKey> Peer::start_over(const LocalNode& local, Instant now) {
+  std::vector<PublicKey> keys;
+  for (std::optional<KeySlot>* slot : {&active_, &candidate_}) {
+    if (!*slot) continue;
+    keys.push_back((*slot)->key);
+    **slot = new_slot((*slot)->key, local, now.wall, now);
+  }
+  return keys;
+}
+
+bool Peer::observe(const PublicKey& key, const HealthSample& sample) {
+  if (active_ && active_->key == key) {
+    const bool changed = active_->health.observe(sample);
+    // A session was lost with the device: try at once, not when the last back-off ends.
+    if (changed && active_->health.proof(sample.now.monotonic) != Proof::kProven) {
+      active_->kicks.reset();
+      active_->next_kick = sample.now.monotonic;
+    }
+    return changed;
+  }
+  if (!candidate_ || candidate_->key != key) return false;
+  candidate_->health.observe(sample);
+  if (candidate_->health.proof(sample.now.monotonic) != Proof::kProven) return false;
+  active_ = std::move(candidate_);
+  candidate_.reset();
+  return true;
+}
+
+std::optional<Endpoint> Peer::endpoint_for(const LocalNode& local) const {
+  if (!endpoint_problem_.empty()) return std::nullopt;
+  for (const Endpoint& endpoint : announcement_.endpoints)
+    if (local.has_family(endpoint.address.family())) return endpoint;
+  return std::nullopt;
+}
+
+PairFacts Peer::facts(const LocalNode& local, MonotonicTime now) const {
+  PairFacts facts;
+  facts.local_wireguard = local.has_wireguard();
+  facts.local_off = local.withdrawn();
+  facts.mode = mode(local);
+  facts.record_gone = gone_;
+  facts.peer_unsupported = announcement_.unsupported;
+  if (announcement_.key) facts.key = duplicate_ ? KeyVerdict::kDuplicate : KeyVerdict::kValid;
+  if (!announcement_.key_problem.empty()) facts.key = KeyVerdict::kInvalid;
+  facts.has_endpoint = endpoint_for(local).has_value();
+  facts.fallback_after = local.fallback_after;
+  if (!active_) return facts;
+  facts.proof = active_->health.proof(now);
+  facts.trying_for = now - active_->since;
+  facts.unanswered_for = active_->health.unanswered_for(now);
+  if (facts.proof == Proof::kNever && fell_back_) {
+    facts.proof = Proof::kUnanswered;
+    facts.unanswered_for = Duration::max();
+  }
+  // Traffic goes on under the old key, but the one it publishes now has not answered yet.
+  if (facts.proof == Proof::kProven && candidate_) facts.proof = Proof::kUnsettled;
+  return facts;
+}
+
+void Peer::decide(const LocalNode& local, Instant now) {
+  const Decision before = decision_;
+  decision_ = mesh::decide(facts(local, now.monotonic));
+  if (decision_.reason == Reason::kFallback && !fell_back_) {
+    fell_back_ = true;
+    active_->health.require_new_proof(now.wall);
+  }
+  if (decision_.path == Path::kWireguard) fell_back_ = false;
+  // A record that became unreadable changes nothing but what is said of it.
+  if (!bad_record_.empty() && decision_.reason == Reason::kNone)
+    decision_.reason = Reason::kInvalidRecord;
+  if (!decided_ || before.state != decision_.state || before.path != decision_.path)
+    since_ = now.wall;
+  decided_ = true;
+}
+
+std::vector<std::string> Peer::warnings() const {
+  std::vector<std::string> warnings;
+  if (!bad_record_.empty())
+    warnings.push_back(fmt::format(
+        "its record cannot be read, the last good one stays in force: {}", bad_record_));
+  if (!announcement_.key_problem.empty()) warnings.push_back(announcement_.key_problem);
+  if (!endpoint_problem_.empty()) warnings.push_back(endpoint_problem_);
+  for (const auto* list : {&record().problems, &announcement_.problems, &accepted_.warnings})
+    warnings.insert(warnings.end(), list->begin(), list->end());
+  return warnings;
+}
+
+DesiredPeer Peer::desired_peer(const LocalNode& local, bool with_allowed_ips) const {
+  DesiredPeer peer;
+  peer.node = name_;
+  peer.endpoint = endpoint_for(local);
+  const bool settled = decision_.state == State::kEncrypted && with_allowed_ips;
+  peer.keepalive = settled || local.keepalive != 0 ? local.keepalive : kTryingKeepalive;
+  if (!with_allowed_ips) return peer;
+  peer.allowed_ips = accepted_.cidrs;
+  for (const IpAddress& address : accepted_.addresses)
+    peer.allowed_ips.push_back(Cidr::host(address));
+  std::sort(peer.allowed_ips.begin(), peer.allowed_ips.end());
+  peer.allowed_ips.erase(std::unique(peer.allowed_ips.begin(), peer.allowed_ips.end()),
+                         peer.allowed_ips.end());
+  return peer;
+}
+
+Contribution Peer::contribution(const LocalNode& local) const {
+  Contribution contribution;
+  if (local.has_wireguard()) {
+    if (active_) contribution.peers[active_->key] = desired_peer(local, true);
+    if (candidate_) contribution.peers[candidate_->key] = desired_peer(local, false);
+  }
+  const bool required = mode(local) == Mode::kRequire;
+  for (const Cidr& cidr : accepted_.cidrs) {
+    add_workload_routes(local, cidr, decision_.path, contribution.routes);
+    Accounting::Prefix& prefix = contribution.prefixes[cidr];
+    prefix.node = name_;
+    prefix.workload = true;
+    prefix.required = required;
+  }
+  for (const IpAddress& address : accepted_.addresses) {
+    Accounting::Prefix& prefix = contribution.prefixes[Cidr::host(address)];
+    prefix.node = name_;
+    prefix.address = true;
+    if (decision_.path != Path::kWireguard || local.device_index == 0) continue;
+    // Never a reject route here: it would make the reverse-path check refuse the underlay's own
+    // packets.
+    Route route;
+    route.key = {local.table_h, Cidr::host(address), base_metric(address.family())};
+    route.oif = local.device_index;
+    contribution.routes.push_back(route);
+  }
+  return contribution;
+}
+
+std::vector<PublicKey> Peer::due_kicks(MonotonicTime now) {
+  std::vector<PublicKey> keys;
+  for (std::optional<KeySlot>* slot : {&active_, &candidate_}) {
+    if (!*slot || (*slot)->health.proof(now) == Proof::kProven || now < (*slot)->next_kick)
+      continue;
+    keys.push_back((*slot)->key);
+    (*slot)->next_kick = now + (*slot)->kicks.next();
+  }
+  return keys;
+}
+
+std::optional<MonotonicTime> Peer::deadline(const LocalNode& local, MonotonicTime now) const {
+  std::optional<MonotonicTime> earliest;
+  const auto consider = [&](std::optional<MonotonicTime> time) {
+    if (time && *time > now && (!earliest || *time < *earliest)) earliest = time;
+  };
+  for (const std::optional<KeySlot>* slot : {&active_, &candidate_}) {
+    if (!*slot) continue;
+    const Proof proof = (*slot)->health.proof(now);
+    consider((*slot)->health.deadline());
+    if (proof != Proof::kProven) consider(std::max((*slot)->next_kick, now + Duration(1)));
+    if (proof == Proof::kNever) consider((*slot)->since + kHandshakePatience);
+    if (proof == Proof::kUnanswered && local.fallback_after > Duration::zero())
+      consider(now + local.fallback_after - (*slot)->health.unanswered_for(now));
+  }
+  return earliest;
+}
+
+}  // namespace mesh

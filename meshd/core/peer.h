@@ -1,0 +1,102 @@
+// One peer: its record, its keys and what they have shown. Pure; one thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/announcement.h"
+#include "core/backoff.h"
+#include "core/claims.h"
+#include "core/decide.h"
+#include "core/desired.h"
+#include "core/health.h"
+#include "core/local_node.h"
+#include "mesh/node_store.h"
+
+namespace mesh {
+
+// A key in the device, and what it has shown.
+struct KeySlot {
+  PublicKey key;
+  Health health;
+  MonotonicTime since{};      // first tried
+  MonotonicTime next_kick{};  // when to start a handshake again, while there is need
+  Backoff kicks{std::chrono::seconds(2), std::chrono::seconds(60)};
+};
+
+class Peer {
+ public:
+  explicit Peer(std::string name) : name_(std::move(name)) {}
+
+  // --- the record ---
+  void set_record(std::shared_ptr<const StoreEntry> entry);
+  // Keeps the last good record; `why` is reported with it.
+  void set_bad_record(std::string why) { bad_record_ = std::move(why); }
+  void set_gone(bool gone) { gone_ = gone; }
+  bool gone() const { return gone_; }
+  const NodeRecord& record() const { return std::get<NodeRecord>(*record_); }
+  const Announcement& announcement() const { return announcement_; }
+  const std::string& bad_record() const { return bad_record_; }
+  NodeClaims claims() const;
+
+  // --- keys ---
+  // Brings the slots in line with the published key, its conflicts and this node's own state.
+  // `adopted`: the data path already sends to this peer through WireGuard. Returns a key whose
+  // sessions must be forgotten, if there is one.
+  std::optional<PublicKey> update_keys(const LocalNode& local, bool duplicate, bool adopted,
+                                       Instant now);
+  // Both sides start over: I had withdrawn my key. Returns the keys whose sessions must be
+  // forgotten.
+  std::vector<PublicKey> start_over(const LocalNode& local, Instant now);
+  // A sample of one of its keys. Returns true when something to decide on changed.
+  bool observe(const PublicKey& key, const HealthSample& sample);
+  const std::optional<KeySlot>& active() const { return active_; }
+  const std::optional<KeySlot>& candidate() const { return candidate_; }
+
+  // --- decisions ---
+  // Also notes the time of a change of state and, on a fallback, asks for a new proof.
+  void decide(const LocalNode& local, Instant now);
+  const Decision& decision() const { return decision_; }
+  WallTime since() const { return since_; }
+  Mode mode(const LocalNode& local) const { return pair_mode(local.mode, announcement_.mode); }
+  std::optional<Endpoint> endpoint(const LocalNode& local) const { return endpoint_for(local); }
+  void set_endpoint_problem(std::string why) { endpoint_problem_ = std::move(why); }
+  // All that was refused or could not be read, for people.
+  std::vector<std::string> warnings() const;
+  void set_accepted(Accepted accepted) { accepted_ = std::move(accepted); }
+  const Accepted& accepted() const { return accepted_; }
+  Contribution contribution(const LocalNode& local) const;
+
+  // --- time ---
+  // Keys to start a handshake with now; reschedules them.
+  std::vector<PublicKey> due_kicks(MonotonicTime now);
+  // When something changes by time alone.
+  std::optional<MonotonicTime> deadline(const LocalNode& local, MonotonicTime now) const;
+
+ private:
+  KeySlot new_slot(const PublicKey& key, const LocalNode& local, WallTime floor, Instant now) const;
+  std::optional<Endpoint> endpoint_for(const LocalNode& local) const;
+  PairFacts facts(const LocalNode& local, MonotonicTime now) const;
+  DesiredPeer desired_peer(const LocalNode& local, bool with_allowed_ips) const;
+
+  std::string name_;
+  std::shared_ptr<const StoreEntry> record_;
+  Announcement announcement_;
+  std::string bad_record_;
+  bool gone_ = false;
+  bool duplicate_ = false;
+  std::optional<KeySlot> active_;     // the proven key, or the only one
+  std::optional<KeySlot> candidate_;  // a newer published key, to be proven beside the old one
+  std::optional<PublicKey>
+      withdrawn_;  // published before, then not: to be proven afresh when it returns
+  std::string endpoint_problem_;
+  Accepted accepted_;
+  bool fell_back_ = false;
+  bool decided_ = false;
+  Decision decision_;
+  WallTime since_{};
+};
+
+}  // namespace mesh

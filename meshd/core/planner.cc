@@ -1,0 +1,244 @@
+#include "core/planner.h"
+
+#include <algorithm>
+#include <array>
+
+namespace mesh {
+namespace {
+
+// The order of acts. Within a step, the order of planning stays.
+enum Step {
+  kDevice,        // key, port, fwmark, addresses, MTU, up
+  kCounting,      // nftables: guards and counters stand before the traffic they watch
+  kStopSending,   // routes away from the device, before the peer there loses anything
+  kPeers,         // AllowedIPs move to their new owner in one step
+  kStartSending,  // routes into the device, after the peer can receive
+  kHandshakes,    //
+  kRules,         // last: they turn the tables on
+  kClearing,      // what nothing uses any more
+  kStepCount,
+};
+
+class Planner {
+ public:
+  Planner(const Desired& desired, const Mirror& mirror, const Touched& touched,
+          const Requests& requests, const PlanLimits& limits)
+      : desired_(desired),
+        mirror_(mirror),
+        touched_(touched),
+        requests_(requests),
+        limits_(limits) {}
+
+  Plan run() {
+    if (desired_.device().present && mirror_.device()) plan_device();
+    plan_rp_filters();
+    plan_nftables();
+    if (mirror_.device()) plan_peers();
+    plan_routes();
+    plan_rules();
+    Plan plan;
+    for (Plan& step : steps_) std::move(step.begin(), step.end(), std::back_inserter(plan));
+    return plan;
+  }
+
+ private:
+  void add(Step step, std::string node, Act act) {
+    steps_[step].push_back({std::move(node), std::move(act)});
+  }
+
+  void plan_device() {
+    const DesiredDevice& want = desired_.device();
+    const WgDevice& have = *mirror_.device();
+    WgDeviceChange change;
+    change.set_private_key = have.public_key != want.key;
+    if (have.listen_port != want.listen_port) change.listen_port = want.listen_port;
+    if (have.fwmark != want.fwmark) change.fwmark = want.fwmark;
+    if (change != WgDeviceChange{}) add(kDevice, "", ConfigureDevice{change});
+
+    std::set<IpAddress> present;
+    for (const LocalAddress& address : mirror_.addresses())
+      if (address.ifindex == have.ifindex && !address.address.is_link_local())
+        present.insert(address.address);
+    const Link* link = mirror_.link(want.nft.device);
+    const bool wrong_mtu = link != nullptr && want.mtu != 0 && link->mtu != want.mtu;
+    const bool down = link != nullptr && !link->up;
+    // The MTU first: raising it afterwards would not bring back IPv6 addresses that a small one
+    // removed.
+    if (wrong_mtu) add(kDevice, "", ConfigureLink{want.mtu, false});
+    for (const IpAddress& address : want.addresses)
+      if (!present.contains(address)) add(kDevice, "", AddAddress{address});
+    if (down) add(kDevice, "", ConfigureLink{0, true});
+    for (const IpAddress& address : present)
+      if (!want.addresses.contains(address)) add(kClearing, "", RemoveAddress{address});
+  }
+
+  void plan_rp_filters() {
+    for (const std::string& link : desired_.device().loosened_links) {
+      const auto value = mirror_.rp_filter(link);
+      if (value && *value == 1) add(kDevice, "", SetRpFilter{link, 2});
+    }
+  }
+
+  void plan_nftables() {
+    if (!limits_.nftables) return;
+    const bool install = !mirror_.ruleset_installed();
+    if (install) add(kCounting, "", InstallRuleset{desired_.device().nft});
+    const bool everything = touched_.everything || install;
+    const auto& want = desired_.elements();
+    const std::set<NftElement> none;
+    const auto& have = install ? none : mirror_.elements();
+    const auto plan_element = [&](const NftElement& element) {
+      const auto wanted = want.find(element);
+      const bool present = have.contains(element);
+      if (wanted == want.end() && present && limits_.may_remove)
+        removed_elements_.push_back(element);
+      if (wanted != want.end() && !present) added_elements_.push_back(element);
+    };
+    std::set<NftElement> elements = touched_.elements;
+    if (everything) {
+      elements.insert(have.begin(), have.end());
+      for (const auto& [element, node] : want) elements.insert(element);
+    }
+    for (const NftElement& element : elements) plan_element(element);
+    // Removals first: ranges of one set may not overlap. They are nobody's operations: counting may
+    // fail without holding up the encryption of a peer.
+    for (const NftElement& element : removed_elements_) add(kCounting, "", RemoveElement{element});
+    for (const NftElement& element : added_elements_) add(kCounting, "", PutElement{element});
+  }
+
+  void plan_peers() {
+    std::set<PublicKey> keys = touched_.peers;
+    if (touched_.everything) {
+      for (const auto& [key, peer] : desired_.peers()) keys.insert(key);
+      for (const auto& [key, peer] : mirror_.peers()) keys.insert(key);
+    }
+    for (const PublicKey& key : requests_.resets) keys.insert(key);
+    for (const PublicKey& key : keys) plan_peer(key);
+    for (const PublicKey& key : requests_.retired)
+      if (limits_.may_remove && mirror_.peers().contains(key) && !desired_.peers().contains(key))
+        add(kClearing, "", ChangePeer{removal(key)});
+    for (const auto& [key, node] : requests_.kicks) {
+      const auto wanted = desired_.peers().find(key);
+      if (wanted == desired_.peers().end()) continue;
+      WgPeerChange kick;
+      kick.key = key;
+      kick.update_only = true;
+      kick.kick = true;
+      kick.keepalive = wanted->second.keepalive;
+      add(kHandshakes, node, ChangePeer{kick});
+    }
+  }
+
+  static WgPeerChange removal(const PublicKey& key) {
+    WgPeerChange change;
+    change.key = key;
+    change.remove = true;
+    return change;
+  }
+
+  void plan_peer(const PublicKey& key) {
+    const auto wanted = desired_.peers().find(key);
+    if (wanted == desired_.peers().end()) return;  // it stays, and receives, until it is retired
+    const DesiredPeer& want = wanted->second;
+    const auto found = mirror_.peers().find(key);
+    const bool reset = requests_.resets.contains(key) && found != mirror_.peers().end();
+    if (reset) add(kPeers, want.node, ChangePeer{removal(key)});
+    static const WgPeer kAbsent;
+    const WgPeer& have = found == mirror_.peers().end() || reset ? kAbsent : found->second;
+    const bool present = &have != &kAbsent;
+
+    WgPeerChange change;
+    change.key = key;
+    change.update_only = present;
+    std::set_difference(want.allowed_ips.begin(), want.allowed_ips.end(), have.allowed_ips.begin(),
+                        have.allowed_ips.end(), std::back_inserter(change.add_allowed_ips));
+    if (limits_.may_remove) {
+      std::set_difference(have.allowed_ips.begin(), have.allowed_ips.end(),
+                          want.allowed_ips.begin(), want.allowed_ips.end(),
+                          std::back_inserter(change.remove_allowed_ips));
+      // What another peer takes over is moved there in one step, not removed here.
+      std::erase_if(change.remove_allowed_ips,
+                    [&](const Cidr& cidr) { return desired_.allowed_to(cidr).has_value(); });
+    }
+    if (have.keepalive != want.keepalive) change.keepalive = want.keepalive;
+    if (want.endpoint && endpoint_to_write(key, want, have, present))
+      change.endpoint = want.endpoint;
+    WgPeerChange nothing;
+    nothing.key = key;
+    nothing.update_only = true;
+    if (change != nothing) add(kPeers, want.node, ChangePeer{change});
+  }
+
+  // A roamed endpoint is better than the record's: only a changed record is written.
+  bool endpoint_to_write(const PublicKey& key, const DesiredPeer& want, const WgPeer& have,
+                         bool present) const {
+    if (!present || !have.endpoint) return true;
+    const auto written = mirror_.written_endpoint(key);
+    return written != want.endpoint && have.endpoint != want.endpoint;
+  }
+
+  void plan_routes() {
+    std::set<RouteKey> keys = touched_.routes;
+    if (touched_.everything) {
+      for (const auto& [key, route] : desired_.routes()) keys.insert(key);
+      for (const auto& [key, route] : mirror_.routes()) keys.insert(key);
+    }
+    // Backwards, so that a prefix's guard (the worst metric) is put before its route, and goes
+    // before it: a guard alone would drop what the main table could carry.
+    for (auto key = keys.rbegin(); key != keys.rend(); ++key) plan_route(*key);
+  }
+
+  void plan_route(const RouteKey& key) {
+    const auto wanted = desired_.routes().find(key);
+    const auto found = mirror_.routes().find(key);
+    const bool present = found != mirror_.routes().end();
+    if (wanted == desired_.routes().end()) {
+      if (!present || found->second.protocol != kProtocol || !limits_.may_remove) return;
+      const Step step =
+          found->second.type == RouteType::kUnicast ? kStopSending : clearing_step(key);
+      add(step, "", RemoveRoute{found->second});
+      return;
+    }
+    const DesiredRoute& want = wanted->second;
+    if (present && found->second == want.route) return;
+    const bool into_device = want.route.type == RouteType::kUnicast || key.metric == kGuardMetric;
+    add(into_device ? kStartSending : kStopSending, want.node, PutRoute{want.route});
+  }
+
+  // A guard under a route that stays is cleared when that route stands; one whose prefix goes goes
+  // with it.
+  Step clearing_step(const RouteKey& key) const {
+    if (key.metric != kGuardMetric) return kClearing;
+    RouteKey base = key;
+    base.metric = base_metric(key.destination.family());
+    return desired_.routes().contains(base) ? kClearing : kStopSending;
+  }
+
+  void plan_rules() {
+    const std::vector<Rule>& want = desired_.device().rules;
+    for (const Rule& rule : want)
+      if (!mirror_.rules().contains(rule)) add(kRules, "", PutRule{rule});
+    if (!limits_.may_remove) return;
+    for (const Rule& rule : mirror_.rules())
+      if (rule.protocol == kProtocol && std::find(want.begin(), want.end(), rule) == want.end())
+        add(kClearing, "", RemoveRule{rule});
+  }
+
+  const Desired& desired_;
+  const Mirror& mirror_;
+  const Touched& touched_;
+  const Requests& requests_;
+  const PlanLimits& limits_;
+  std::array<Plan, kStepCount> steps_;
+  std::vector<NftElement> removed_elements_;
+  std::vector<NftElement> added_elements_;
+};
+
+}  // namespace
+
+Plan make_plan(const Desired& desired, const Mirror& mirror, const Touched& touched,
+               const Requests& requests, const PlanLimits& limits) {
+  return Planner(desired, mirror, touched, requests, limits).run();
+}
+
+}  // namespace mesh

@@ -1,0 +1,30 @@
+// The plan: what to do so that the kernel holds what is desired, in the order in which no packet is
+// lost or leaked (design section 4). A const function of values.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "core/desired.h"
+#include "core/mirror.h"
+#include "mesh/plan.h"
+
+namespace mesh {
+
+// What the model asks for besides the state.
+struct Requests {
+  std::map<PublicKey, std::string> kicks;  // start a handshake with this key, for this node
+  std::set<PublicKey> resets;   // forget the peer's sessions: its key was withdrawn and is back
+  std::set<PublicKey> retired;  // peers no record publishes and that have been silent long enough
+};
+
+struct PlanLimits {
+  bool may_remove = false;  // the store has answered: what is not desired may go
+  bool nftables = true;     // this kernel has nf_tables
+};
+
+Plan make_plan(const Desired& desired, const Mirror& mirror, const Touched& touched,
+               const Requests& requests, const PlanLimits& limits);
+
+}  // namespace mesh
