@@ -14,12 +14,6 @@ std::string join(const std::string& section, std::string_view key) {
   return section.empty() ? std::string(key) : fmt::format("{}.{}", section, key);
 }
 
-// The key as it may stand in a one-line message.
-std::string printable(std::string_view key) {
-  const std::string text = in_quotes(key);
-  return text.substr(1, text.size() - 2);
-}
-
 std::string_view name_of(YamlNode::Kind kind) {
   switch (kind) {
     case YamlNode::Kind::kNull:
@@ -37,6 +31,7 @@ std::string_view name_of(YamlNode::Kind kind) {
 }  // namespace
 
 void ConfigReader::refuse(YamlPlace place, std::string key, std::string message) {
+  message = printable(message);  // it can quote what the file holds
   problems_.push_back({file_, place.line, place.column, std::move(key), std::move(message)});
 }
 
@@ -63,7 +58,8 @@ std::string ConfigReader::explain_unknown(const Key& unknown) const {
     const bool elsewhere = known.section != unknown.section;
     const std::tuple<std::size_t, bool> rank{
         word_distance(unknown.name, known.name) + (elsewhere ? 1 : 0), elsewhere};
-    if (!is_near(std::get<0>(rank), unknown.name) || (nearest != nullptr && rank >= least))
+    if (!is_near(std::get<0>(rank), unknown.name, known.name) ||
+        (nearest != nullptr && rank >= least))
       continue;
     nearest = &known;
     least = rank;
@@ -110,14 +106,13 @@ void ConfigSection::take_entries(const YamlNode& mapping) {
                      fmt::format("a key must be a single word, not {}", name_of(key.kind)));
       continue;
     }
-    const auto same = std::find_if(entries_.begin(), entries_.end(),
-                                   [&](const Entry& entry) { return entry.key == key.text; });
-    if (same != entries_.end()) {
+    if (const Entry* same = entry_of(key.text)) {
       reader_.refuse(
           key.place, full_key(key.text),
           fmt::format("given twice, first in line {}: keep one of them", same->key_place.line));
       continue;
     }
+    index_.emplace(key.text, entries_.size());
     entries_.push_back({key.place, key.text, &tree.at(mapping.children[i + 1])});
   }
 }
@@ -126,25 +121,29 @@ std::string ConfigSection::full_key(std::string_view key) const {
   return join(path_, printable(key));
 }
 
-ConfigSection::Entry* ConfigSection::find(std::string_view key) {
+const ConfigSection::Entry* ConfigSection::entry_of(std::string_view key) const {
+  const auto found = index_.find(key);
+  return found == index_.end() ? nullptr : &entries_[found->second];
+}
+
+const ConfigSection::Entry* ConfigSection::find(std::string_view key) {
   reader_.know(path_, key);
-  const auto entry =
-      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
-  if (entry == entries_.end()) return nullptr;
-  entry->known = true;
-  return &*entry;
+  const auto found = index_.find(key);
+  if (found == index_.end()) return nullptr;
+  Entry& entry = entries_[found->second];
+  entry.known = true;
+  return &entry;
+}
+
+bool ConfigSection::has(std::string_view key) const { return entry_of(key) != nullptr; }
+
+YamlPlace ConfigSection::place_of(std::string_view key) const {
+  const Entry* entry = entry_of(key);
+  return entry == nullptr ? YamlPlace{} : entry->place();
 }
 
 void ConfigSection::refuse(std::string_view key, std::string message) {
-  const auto entry =
-      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
-  reader_.refuse(entry == entries_.end() ? YamlPlace{} : entry->place(), full_key(key),
-                 std::move(message));
-}
-
-bool ConfigSection::has(std::string_view key) const {
-  return std::any_of(entries_.begin(), entries_.end(),
-                     [&](const Entry& e) { return e.key == key; });
+  reader_.refuse(place_of(key), full_key(key), std::move(message));
 }
 
 bool ConfigSection::accept(std::string_view key, const Result<void>& checked) {

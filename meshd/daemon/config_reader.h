@@ -101,6 +101,7 @@ class ConfigSection {
   bool map(std::string_view key, std::map<std::string, std::string>& values);
 
   bool has(std::string_view key) const;  // whether the file gives the key any value at all
+  YamlPlace place_of(std::string_view key) const;  // of the value; no place when it is absent
   // Refuses the value of `key`, at its place.
   void refuse(std::string_view key, std::string message);
   // Refuses it unless `checked` is well.
@@ -120,7 +121,8 @@ class ConfigSection {
 
   ConfigSection(ConfigReader& reader, std::string path) : reader_(reader), path_(std::move(path)) {}
   void take_entries(const YamlNode& mapping);
-  Entry* find(std::string_view key);
+  const Entry* entry_of(std::string_view key) const;
+  const Entry* find(std::string_view key);  // and knows it
   const YamlNode* find_scalar(std::string_view key, std::string_view wanted);
   bool word_index(std::string_view key, std::span<const std::string_view> words,
                   std::size_t& index);
@@ -128,7 +130,8 @@ class ConfigSection {
 
   ConfigReader& reader_;
   std::string path_;
-  std::vector<Entry> entries_;
+  std::vector<Entry> entries_;                             // in the order of the file
+  std::map<std::string, std::size_t, std::less<>> index_;  // into entries_, by key
 };
 
 }  // namespace mesh

@@ -115,11 +115,14 @@ void read_kubernetes(ConfigSection& section, KubernetesStoreConfig& kubernetes) 
     section.accept("nodeName", check_node_name(kubernetes.node_name));
 }
 
-void read_store(ConfigSection& section, StoreConfig& store) {
+void read_store(ConfigSection& section, StoreConfig& store, YamlPlace& directory_place) {
   section.word("type", kStoreTypes, store.type);
   if (section.duration("forgetAfter", store.forget_after) && store.forget_after <= Duration(0))
     section.refuse("forgetAfter", "must be longer than nothing: every record would be removed");
-  section.section("directory", [&](ConfigSection& s) { s.path("path", store.directory.path); });
+  section.section("directory", [&](ConfigSection& s) {
+    s.path("path", store.directory.path);
+    directory_place = s.place_of("path");
+  });
   section.section(
       "etcd", [&](ConfigSection& s) { read_etcd(s, store.type == StoreType::kEtcd, store.etcd); });
   section.section("kubernetes", [&](ConfigSection& s) { read_kubernetes(s, store.kubernetes); });
@@ -175,19 +178,31 @@ void read_encryption(ConfigSection& section, EncryptionConfig& encryption) {
   section.boolean("allowWithdrawal", encryption.allow_withdrawal);
 }
 
-// A private key in the directory that all nodes read would be everybody's.
-void read_keys(ConfigSection& section, const StoreConfig& store, KeysConfig& keys) {
+bool is_inside(const std::filesystem::path& inner, const std::filesystem::path& outer) {
+  // Both end in an empty element, which stands for "the directory itself".
+  const auto outer_path = (outer / "").lexically_normal();
+  const auto inner_path = (inner / "").lexically_normal();
+  const auto end = std::prev(outer_path.end());
+  return std::mismatch(outer_path.begin(), end, inner_path.begin(), inner_path.end()).first == end;
+}
+
+// A private key in the directory that all nodes read would be everybody's. Reported at the key that
+// the file gives: one of the two is there, for the defaults do not meet.
+void read_keys(ConfigSection& section, ConfigReader& reader, const StoreConfig& store,
+               YamlPlace store_place, KeysConfig& keys) {
   section.path("directory", keys.directory);
-  if (store.type != StoreType::kDirectory) return;
-  const auto shared = (store.directory.path / "").lexically_normal();
-  const auto mine = (keys.directory / "").lexically_normal();
-  const auto [end_of_shared, ignored] =
-      std::mismatch(shared.begin(), std::prev(shared.end()), mine.begin(), mine.end());
-  if (end_of_shared == std::prev(shared.end()))
+  if (store.type != StoreType::kDirectory || !is_inside(keys.directory, store.directory.path))
+    return;
+  if (section.has("directory"))
     section.refuse("directory", fmt::format("{} is inside the store {}, which every node reads: "
                                             "keep private keys elsewhere",
                                             in_quotes(keys.directory.native()),
                                             in_quotes(store.directory.path.native())));
+  else
+    reader.refuse(store_place, "store.directory.path",
+                  fmt::format("{} holds the private keys ({}), and every node reads the store: "
+                              "choose another directory for one of them",
+                              in_quotes(store.directory.path.native()), keys.directory.native()));
 }
 
 void read_api(ConfigSection& section, ApiConfig& api) {
@@ -213,12 +228,14 @@ void read_log(ConfigSection& section, LogConfig& log) {
 
 void read_config(ConfigReader& reader, std::string_view host_name, Config& config) {
   const YamlNode& root = reader.tree().root();
+  YamlPlace store_place;
   ConfigSection::read(reader, &root, root.place, "", [&](ConfigSection& file) {
     file.section("node", [&](auto& s) { read_node(s, reader, host_name, config.node); });
-    file.section("store", [&](auto& s) { read_store(s, config.store); });
+    file.section("store", [&](auto& s) { read_store(s, config.store, store_place); });
     file.section("wireguard", [&](auto& s) { read_wireguard(s, config.wireguard); });
     file.section("encryption", [&](auto& s) { read_encryption(s, config.encryption); });
-    file.section("keys", [&](auto& s) { read_keys(s, config.store, config.keys); });
+    file.section("keys",
+                 [&](auto& s) { read_keys(s, reader, config.store, store_place, config.keys); });
     file.section("api", [&](auto& s) { read_api(s, config.api); });
     file.section("log", [&](auto& s) { read_log(s, config.log); });
   });

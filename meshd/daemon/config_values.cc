@@ -49,7 +49,7 @@ struct ReservedRange {
   std::string_view prefix;
   std::string_view what;
 };
-constexpr std::array<ReservedRange, 9> kReservedRanges{{
+constexpr std::array<ReservedRange, 10> kReservedRanges{{
     {"127.0.0.0/8", "loopback"},
     {"::1/128", "loopback"},
     {"169.254.0.0/16", "link-local"},
@@ -58,16 +58,22 @@ constexpr std::array<ReservedRange, 9> kReservedRanges{{
     {"ff00::/8", "multicast"},
     {"::ffff:0:0/96", "IPv4-mapped"},
     {"0.0.0.0/32", "unspecified"},
+    {"::/128", "unspecified"},
     {"255.255.255.255/32", "broadcast"},
 }};
 
 }  // namespace
 
+std::string printable(std::string_view text) {
+  std::string result(text);
+  std::replace_if(result.begin(), result.end(), is_control, '?');
+  return result;
+}
+
 std::string in_quotes(std::string_view text) {
   constexpr std::size_t kMaxBytes = 64;
-  std::string result(text.substr(0, kMaxBytes));
-  std::replace_if(result.begin(), result.end(), is_control, '?');
-  return fmt::format("'{}{}'", result, text.size() > kMaxBytes ? "..." : "");
+  return fmt::format("'{}{}'", printable(text.substr(0, kMaxBytes)),
+                     text.size() > kMaxBytes ? "..." : "");
 }
 
 Result<std::uint64_t> parse_whole_number(std::string_view text, std::uint64_t minimum,
@@ -195,7 +201,8 @@ Result<void> check_etcd_endpoint(std::string_view url) {
     return bad;
   if (Endpoint::parse(authority)) return {};
   const std::size_t colon = authority.rfind(':');
-  if (colon == std::string_view::npos || !parse_whole_number(authority.substr(colon + 1), 1, 65535))
+  if (colon == std::string_view::npos || !all_digits(authority.substr(colon + 1)) ||
+      !parse_whole_number(authority.substr(colon + 1), 1, 65535))
     return bad;
   std::string host(authority.substr(0, colon));
   std::transform(host.begin(), host.end(), host.begin(), [](char c) {

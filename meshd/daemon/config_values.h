@@ -13,7 +13,10 @@
 
 namespace mesh {
 
-// The text for an error message: in single quotes, cut at 64 bytes, control characters as '?'.
+// The text without what would break a line or drive a terminal: control characters become '?'.
+std::string printable(std::string_view text);
+
+// The same for a value in an error message: in single quotes, cut at 64 bytes.
 std::string in_quotes(std::string_view text);
 
 // Decimal or 0x…, no sign, no leading zero; `minimum` to `maximum` inclusive.

@@ -48,7 +48,7 @@ std::string_view nearest_word(std::string_view word, std::span<const std::string
   std::size_t least = std::numeric_limits<std::size_t>::max();
   for (const std::string_view candidate : candidates) {
     const std::size_t distance = word_distance(word, candidate);
-    if (distance >= least || !is_near(distance, word)) continue;
+    if (distance >= least || !is_near(distance, word, candidate)) continue;
     least = distance;
     nearest = candidate;
   }

@@ -2,6 +2,7 @@
 // words and lists of a person's size (time is the product of the lengths).
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string_view>
 
@@ -12,9 +13,10 @@ namespace mesh {
 // "listenPort".
 std::size_t word_distance(std::string_view a, std::string_view b);
 
-// Whether a word at this distance is worth suggesting for one of this length: up to a third wrong.
-constexpr bool is_near(std::size_t distance, std::string_view word) {
-  return distance <= 1 + word.size() / 3;
+// Whether words at this distance are alike enough to suggest one for the other: up to a third of
+// the shorter one and a byte may differ.
+constexpr bool is_near(std::size_t distance, std::string_view a, std::string_view b) {
+  return distance <= 1 + std::min(a.size(), b.size()) / 3;
 }
 
 // The candidate with the least distance, the first of several; "" when none is near.
