@@ -1,0 +1,91 @@
+// Capture: counts every packet between the nodes of a lab, by ordered pair and class.
+//
+// A thread reads one packet socket in the underlay's namespace: each packet is seen once, where it
+// enters the bridge, so sender and receiver are known by port and MAC address, whatever the packet
+// says of itself. A verdict is only given after a sentinel frame sent from every node came through
+// behind all else, and throws LabError if the kernel dropped one packet of the capture: "zero"
+// never means that nothing was looking. Any thread may ask.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "lab/classify.h"
+#include "lab/fd.h"
+#include "lab/lab.h"
+
+namespace mesh::lab {
+
+// Packets in one direction.
+struct Count {
+  std::uint64_t wireguard = 0;
+  std::uint64_t plaintext = 0;
+  std::uint64_t host = 0;  // between the nodes' own addresses, not WireGuard
+  std::uint64_t other = 0;
+};
+
+struct Verdict {
+  Count ab;
+  Count ba;
+  std::vector<std::string> plaintext_seen;  // the first few, both directions
+  [[nodiscard]] bool encrypted_both_ways() const {
+    return ab.wireguard > 0 && ba.wireguard > 0 && ab.plaintext == 0 && ba.plaintext == 0;
+  }
+  [[nodiscard]] std::uint64_t plaintext() const { return ab.plaintext + ba.plaintext; }
+  [[nodiscard]] std::string to_string() const;
+};
+
+class Capture {
+ public:
+  // Captures from now on. `lab` must outlive it and get no new nodes.
+  explicit Capture(Lab& lab, std::set<std::uint16_t> listen_ports = {51820});
+  ~Capture();
+  Capture(const Capture&) = delete;
+  Capture& operator=(const Capture&) = delete;
+
+  [[nodiscard]] Verdict between(const std::string& a, const std::string& b);
+  // Between a node and the client outside.
+  [[nodiscard]] Verdict with_outside(const std::string& node);
+  void reset();  // forgets what was counted, everything sent until now included
+
+ private:
+  using Mac = std::array<std::uint8_t, 6>;
+  struct Tally {
+    Count count;
+    std::vector<std::string> plaintext_seen;
+  };
+
+  void learn_port(const std::string& name, const std::string& port,
+                  const NetworkNamespace& network);
+  void work();
+  void take(std::span<const std::uint8_t> frame, int port);
+  // Waits until everything the nodes sent before this call has been counted.
+  void flush();
+  void send_sentinels(std::uint64_t nonce);
+  void check_nothing_dropped();
+
+  Lab& lab_;
+  Fd socket_;
+  Fd stop_;
+  std::map<int, std::string> ports_;                 // interface index in the underlay → node
+  std::map<Mac, std::string> macs_;                  // of the nodes' eth0
+  std::vector<std::pair<std::string, Fd>> senders_;  // a packet socket on each node's eth0
+
+  std::mutex mutex_;
+  Classifier classifier_;
+  std::map<std::pair<std::string, std::string>, Tally> tallies_;
+  std::map<std::string, std::map<std::uint64_t, unsigned>> sentinels_;  // node → nonce → seen
+  std::uint64_t dropped_ = 0;
+  std::uint64_t next_nonce_ = 1;
+  std::mutex flushing_;
+  std::thread thread_;
+};
+
+}  // namespace mesh::lab
