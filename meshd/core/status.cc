@@ -157,6 +157,17 @@ class Fields {
   Result<void>& outcome_;
 };
 
+Result<Json> parse_json(std::string_view text) {
+  try {
+    return Json::parse(text);
+  } catch (const Json::parse_error& error) {
+    return make_error(ErrorCode::kInvalid, "status is not JSON: broken at byte {} of {}",
+                      error.byte, text.size());
+  } catch (const Json::exception&) {  // a number too large for any type
+    return make_error(ErrorCode::kInvalid, "status is not JSON: a number is out of range");
+  }
+}
+
 std::optional<Path> parse_path(std::string_view text) {
   for (const Path path : {Path::kWireguard, Path::kPlaintext, Path::kDrop})
     if (to_string(path) == text) return path;
@@ -242,6 +253,8 @@ Status read_status(const Json& object, Result<void>& outcome) {
   fields.read("backend", status.backend, parse_backend);
   fields.read("backendReason", status.backend_reason);
   fields.read("interface", status.interface);
+  fields.read_list("addresses", status.addresses, IpAddress::parse);
+  fields.read_list("cidrs", status.cidrs, Cidr::parse);
   fields.read("publicKey", status.public_key, PublicKey::parse);
   fields.read("keyCreated", status.key_created, parse_time);
   fields.read("listenPort", status.listen_port);
@@ -311,6 +324,8 @@ Json to_json(const Status& status) {
           {"backend", to_string(status.backend)},
           {"backendReason", status.backend_reason},
           {"interface", status.interface},
+          {"addresses", strings(status.addresses)},
+          {"cidrs", strings(status.cidrs)},
           {"publicKey", status.public_key ? status.public_key->to_base64() : ""},
           {"keyCreated", time_or_null(status.key_created)},
           {"listenPort", status.listen_port},
@@ -334,19 +349,21 @@ std::string to_json_text(const Status& status, int indent) {
 }
 
 Result<Status> status_from_json(std::string_view text) {
-  Json json;
-  try {
-    json = Json::parse(text);
-  } catch (const Json::parse_error& error) {
-    return make_error(ErrorCode::kInvalid, "status is not JSON: broken at byte {} of {}",
-                      error.byte, text.size());
-  } catch (const Json::exception&) {  // a number too large for any type
-    return make_error(ErrorCode::kInvalid, "status is not JSON: a number is out of range");
-  }
+  const auto json = parse_json(text);
+  if (!json) return json.error();
   Result<void> outcome;
-  Status status = read_status(json, outcome);
+  Status status = read_status(*json, outcome);
   if (!outcome) return std::move(outcome).error();
   return status;
+}
+
+Result<PeerStatus> peer_from_json(std::string_view text) {
+  const auto json = parse_json(text);
+  if (!json) return json.error();
+  Result<void> outcome;
+  PeerStatus peer = read_peer(*json, "", outcome);
+  if (!outcome) return std::move(outcome).error();
+  return peer;
 }
 
 }  // namespace mesh

@@ -76,6 +76,8 @@ struct Status {
   Backend backend = Backend::kNone;
   std::string backend_reason;  // why not a better one; "" for the kernel
   std::string interface;
+  std::vector<IpAddress> addresses;  // of the own record, as are the prefixes
+  std::vector<Cidr> cidrs;
   std::optional<PublicKey> public_key;
   std::optional<WallTime> key_created;
   std::uint16_t listen_port = 0;
@@ -113,6 +115,7 @@ std::string to_json_text(const Status& status, int indent = -1);
 // and takes a reason it does not know as detail, so that an older meshctl reads a newer meshd. Any
 // bytes are safe to give.
 Result<Status> status_from_json(std::string_view text);
+Result<PeerStatus> peer_from_json(std::string_view text);  // one element of "peers"
 
 // "2026-11-22T15:00:01Z": RFC 3339 in UTC, whole seconds.
 std::string format_time(WallTime time);

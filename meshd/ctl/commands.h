@@ -1,0 +1,35 @@
+// The commands of meshctl: each asks meshd, prints, and gives an exit code or the error that main
+// reports. One thread.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "mesh/result.h"
+#include "meshd/ctl/client.h"
+#include "meshd/ctl/exit_code.h"
+
+namespace mesh::ctl {
+
+struct StatusOptions {
+  std::string output = "table";  // table | wide | json | yaml
+  std::string color = "auto";    // auto | always | never
+  bool check = false;
+  bool watch = false;
+  std::chrono::milliseconds interval{2000};
+};
+
+Result<ExitCode> show_status(const Client& client, const StatusOptions& options);
+// Redraws until SIGINT, which ends the process with 0; shows errors and goes on.
+Result<ExitCode> watch_status(const Client& client, const StatusOptions& options);
+
+Result<ExitCode> show_peer(const Client& client, const std::string& node,
+                           const std::string& output);
+Result<ExitCode> show_nodes(const Client& client, const std::string& output);
+Result<ExitCode> show_graph(const Client& client);
+Result<ExitCode> show_plan(const Client& client);
+Result<ExitCode> show_version(const Client& client);
+Result<ExitCode> run_command(const Client& client, const std::string& name);  // reload, drain…
+Result<ExitCode> show_completion(const std::string& shell);                   // asks nobody
+
+}  // namespace mesh::ctl

@@ -1,0 +1,35 @@
+# bash completion for meshctl
+_meshctl() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} word command=
+  local commands='status peer plan graph reload drain resume nodes version completion'
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    [[ " $commands " == *" $word "* ]] && { command=$word; break; }
+  done
+  COMPREPLY=()
+  case $previous in
+    --socket)
+      mapfile -t COMPREPLY < <(compgen -f -- "$current")
+      return ;;
+    --color)
+      mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$current")
+      return ;;
+    --interval | --timeout) return ;;
+    -o | --output)
+      case $command in
+        status) mapfile -t COMPREPLY < <(compgen -W 'table wide json yaml' -- "$current") ;;
+        nodes) mapfile -t COMPREPLY < <(compgen -W 'table json yaml name' -- "$current") ;;
+        *) mapfile -t COMPREPLY < <(compgen -W 'text json yaml' -- "$current") ;;
+      esac
+      return ;;
+  esac
+  local words=
+  case $command in
+    '') words="$commands --version" ;;
+    status) words='--output --watch --interval --check --color' ;;
+    peer) words="--output $(meshctl nodes -o name 2>/dev/null)" ;;
+    nodes) words='--output' ;;
+    completion) words='bash zsh fish' ;;
+  esac
+  mapfile -t COMPREPLY < <(compgen -W "$words --socket --timeout --help" -- "$current")
+}
+complete -F _meshctl meshctl

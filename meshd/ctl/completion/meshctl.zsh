@@ -1,0 +1,55 @@
+#compdef meshctl
+# zsh completion for meshctl
+
+_meshctl_nodes() {
+  local -a nodes
+  nodes=(${(f)"$(meshctl nodes -o name 2>/dev/null)"})
+  compadd -a nodes
+}
+
+_meshctl() {
+  local -a commands common
+  commands=(
+    'status:this node and its peers'
+    'peer:all that is known of one peer'
+    'plan:what meshd would change now'
+    'graph:the mesh in DOT'
+    'reload:read the configuration again'
+    'drain:leave the mesh without losing a packet'
+    'resume:come back after a drain'
+    'nodes:what the store holds'
+    'version:versions of meshctl and meshd'
+    'completion:completion script for a shell'
+  )
+  common=(
+    '--socket[the Unix socket of meshd]:path:_files'
+    '--timeout[how long to wait for meshd]:seconds:'
+    '(- *)--help[help]'
+  )
+  local state
+  _arguments -C $common '(- *)--version[version]' '1:command:->command' '*::argument:->argument'
+  case $state in
+    command) _describe command commands ;;
+    argument)
+      case $words[1] in
+        status)
+          _arguments $common '(-o --output)'{-o,--output}'[format]:format:(table wide json yaml)' \
+            '--watch[redraw]' '--interval[seconds between redraws]:seconds:' \
+            '--check[fail unless every peer is encrypted]' '--color[colors]:when:(auto always never)' ;;
+        peer)
+          _arguments $common '(-o --output)'{-o,--output}'[format]:format:(text json yaml)' \
+            '1:node:_meshctl_nodes' ;;
+        nodes)
+          _arguments $common '(-o --output)'{-o,--output}'[format]:format:(table json yaml name)' ;;
+        completion) _arguments '1:shell:(bash zsh fish)' ;;
+        *) _arguments $common ;;
+      esac ;;
+  esac
+}
+
+# Works both when autoloaded from $fpath and when sourced.
+if [[ $funcstack[1] == _meshctl ]]; then
+  _meshctl "$@"
+else
+  compdef _meshctl meshctl
+fi

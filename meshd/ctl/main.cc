@@ -1,0 +1,157 @@
+// meshctl: asks the local meshd, over its Unix socket, and shows the answer.
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "meshd/ctl/commands.h"
+#include "meshd/ctl/output.h"
+
+namespace mesh::ctl {
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+std::chrono::milliseconds milliseconds_of(double seconds) {
+  return std::chrono::round<std::chrono::milliseconds>(Seconds(seconds));
+}
+
+// The command line as values, and the command it chose.
+struct Arguments {
+  std::string socket = "/run/meshd/meshd.sock";
+  double timeout = 10;
+  double interval = 2;
+  StatusOptions status;
+  std::string node;
+  std::string peer_output = "text";
+  std::string nodes_output = "table";
+  std::string shell;
+  std::function<Result<ExitCode>(const Client&)> chosen;
+};
+
+void add_status(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("status", "this node and its peers");
+  StatusOptions& options = arguments.status;
+  command->add_option("-o,--output", options.output, "table, wide, json or yaml")
+      ->check(CLI::IsMember({"table", "wide", "json", "yaml"}));
+  command->add_option("--color", options.color, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  CLI::Option* check =
+      command->add_flag("--check", options.check, "exit 0 only if every peer is encrypted, else 3");
+  CLI::Option* watch = command->add_flag("--watch", options.watch, "redraw until interrupted");
+  command->add_option("--interval", arguments.interval, "seconds between redraws")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->needs(watch);
+  watch->excludes(check);
+  command->callback([&arguments] {
+    if (arguments.status.watch && arguments.status.output != "table" &&
+        arguments.status.output != "wide")
+      throw CLI::ValidationError("--watch", "shows -o table or -o wide only");
+    arguments.chosen = [&arguments](const Client& client) {
+      StatusOptions chosen = arguments.status;
+      chosen.interval = milliseconds_of(arguments.interval);
+      return chosen.watch ? watch_status(client, chosen) : show_status(client, chosen);
+    };
+  });
+}
+
+void add_peer(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("peer", "all that is known of one peer");
+  command->add_option("NODE", arguments.node, "the peer's name")->required();
+  command->add_option("-o,--output", arguments.peer_output, "text, json or yaml")
+      ->check(CLI::IsMember({"text", "json", "yaml"}));
+  command->callback([&arguments] {
+    arguments.chosen = [&arguments](const Client& client) {
+      return show_peer(client, arguments.node, arguments.peer_output);
+    };
+  });
+}
+
+void add_nodes(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("nodes", "the records of the store, and which are refused and why");
+  command->add_option("-o,--output", arguments.nodes_output, "table, json, yaml or name")
+      ->check(CLI::IsMember({"table", "json", "yaml", "name"}));
+  command->callback([&arguments] {
+    arguments.chosen = [&arguments](const Client& client) {
+      return show_nodes(client, arguments.nodes_output);
+    };
+  });
+}
+
+void add_simple(CLI::App& app, Arguments& arguments) {
+  const auto add = [&](const char* name, const char* help, auto function) {
+    app.add_subcommand(name, help)->callback([&arguments, function] {
+      arguments.chosen = function;
+    });
+  };
+  add("plan", "what meshd would change now", show_plan);
+  add("graph", "this node's view of the mesh in DOT, plaintext edges red", show_graph);
+  add("version", "the versions of meshctl and meshd", show_version);
+  const auto add_command = [&](const std::string& name, const char* help) {
+    add(name.c_str(), help, [name](const Client& client) { return run_command(client, name); });
+  };
+  add_command("reload", "read the configuration again");
+  add_command("drain", "leave the mesh without losing a packet");
+  add_command("resume", "come back after a drain");
+}
+
+void add_completion(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("completion", "print the completion script for a shell");
+  command->add_option("SHELL", arguments.shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  command->callback([&arguments] {
+    arguments.chosen = [&arguments](const Client&) { return show_completion(arguments.shell); };
+  });
+}
+
+void describe(CLI::App& app, Arguments& arguments) {
+  app.description("Shows and steers the meshd of this machine.");
+  app.footer("Exit codes: 0 done, 1 failed (stderr says why), 2 wrong usage, 3 check not met.");
+  app.set_version_flag("--version", "meshctl " MESHD_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();  // --socket may stand after the command, too
+  app.add_option("--socket", arguments.socket, "the Unix socket of meshd")
+      ->envname("MESHD_SOCKET")
+      ->capture_default_str();
+  app.add_option("--timeout", arguments.timeout, "seconds to wait for meshd")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+  add_status(app, arguments);
+  add_peer(app, arguments);
+  add_nodes(app, arguments);
+  add_simple(app, arguments);
+  add_completion(app, arguments);
+}
+
+int run(int argc, char** argv) {
+  (void)::signal(SIGPIPE, SIG_IGN);  // a reader that left is a failed write, not a silent death
+  Arguments arguments;
+  CLI::App app;
+  describe(app, arguments);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const bool asked_for_help = error.get_exit_code() == 0;
+    (void)app.exit(error);
+    return static_cast<int>(asked_for_help ? ExitCode::kDone : ExitCode::kUsage);
+  }
+  const Client client(arguments.socket, milliseconds_of(arguments.timeout));
+  const Result<ExitCode> code = arguments.chosen(client);
+  if (code) return static_cast<int>(*code);
+  complain(code.error().message);
+  return static_cast<int>(ExitCode::kFailed);
+}
+
+}  // namespace
+}  // namespace mesh::ctl
+
+int main(int argc, char** argv) {
+  try {
+    return mesh::ctl::run(argc, argv);
+  } catch (const std::exception& error) {
+    mesh::ctl::complain(error.what());
+    return static_cast<int>(mesh::ctl::ExitCode::kFailed);
+  }
+}
