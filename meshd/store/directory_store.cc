@@ -1,0 +1,258 @@
+#include "meshd/store/directory_store.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <ctime>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "mesh/unique_fd.h"
+#include "meshd/store/directory_view.h"
+#include "meshd/store/directory_watch.h"
+#include "meshd/store/node_directory.h"
+#include "meshd/store/own_record.h"
+
+namespace mesh {
+namespace {
+
+MonotonicTime monotonic_now() { return std::chrono::steady_clock::now(); }
+
+// The daemon may change its working directory; a path it was given may not follow.
+std::filesystem::path absolute_path(const std::filesystem::path& path) {
+  std::error_code unknown;
+  const auto absolute = std::filesystem::absolute(path, unknown);
+  return (unknown ? path : absolute).lexically_normal();
+}
+
+}  // namespace
+
+// The thread. Everything below the mutex belongs to it alone.
+//
+// It is either attached (directory_ holds the store's directory, and changes are delivered as they
+// come) or detached (it tries to attach). Attaching delivers the whole store; whatever goes wrong
+// while attached leads to detached, so that nothing is ever concluded from a broken directory.
+class DirectoryStore::Worker {
+ public:
+  Worker(std::filesystem::path path, const DirectoryStoreOptions& options)
+      : options_(options),
+        path_(std::move(path)),
+        wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        view_(options.settle),
+        own_(options.retry_first, options.publish_retry_cap),
+        attach_pause_(options.retry_first) {}
+
+  void start(Sink sink) {
+    if (thread_.joinable() || stopping_) return;
+    sink_ = std::move(sink);
+    thread_ = std::thread([this] { run(); });
+  }
+
+  void publish(NodeRecord record) {
+    {
+      const std::lock_guard lock(mutex_);
+      published_ = std::move(record);
+    }
+    wake();
+  }
+
+  void stop() {
+    stopping_ = true;
+    wake();
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  void wake() {
+    const std::uint64_t one = 1;
+    (void)::write(wake_.get(), &one, sizeof one);  // full already: it will wake all the same
+  }
+
+  void run() {
+    while (!stopping_) {
+      const MonotonicTime now = monotonic_now();
+      take_published(now);
+      if (directory_)
+        follow(now);
+      else
+        attach(now);
+      if (!stopping_) wait();
+    }
+  }
+
+  void take_published(MonotonicTime now) {
+    const std::lock_guard lock(mutex_);
+    if (!published_) return;
+    own_.set(std::move(*published_), now);
+    published_.reset();
+    view_.set_own_file(own_.file());
+  }
+
+  // ---- detached ----
+
+  void attach(MonotonicTime now) {
+    if (now < attach_at_) return;
+    if (auto attached = try_attach(now); !attached) {
+      attach_at_ = now + attach_pause_;
+      attach_pause_ = std::min(attach_pause_ * 2, options_.attach_retry_cap);
+      detach(attached.error().message);
+    }
+  }
+
+  Result<void> try_attach(MonotonicTime now) {
+    auto directory = NodeDirectory::open(path_, known_device_);
+    if (!directory) return directory.error();
+    watch(*directory);  // first: what changes from here on makes events
+    if (!directory->is_current())
+      return make_error(ErrorCode::kUnavailable, "{}: replaced while it was opened; trying again",
+                        path_.string());
+    DirectoryView::Changes everything;
+    if (auto read = view_.read_all(*directory, everything); !read) return read;
+
+    known_device_ = directory->device();
+    directory_ = std::move(*directory);
+    attach_pause_ = options_.retry_first;
+    rescan_at_ = now + rescan_interval();
+    own_.retry_now(now);
+    publish_own(now);
+    deliver(std::move(everything), /*complete=*/true);
+    return {};
+  }
+
+  void watch(const NodeDirectory& directory) {
+    if (options_.use_inotify) (void)watch_.watch(directory.path());
+  }
+
+  void detach(const std::string& why) {
+    directory_.reset();
+    watch_ = {};
+    outage_ = why;
+    deliver({}, /*complete=*/false);
+  }
+
+  // ---- attached ----
+
+  void follow(MonotonicTime now) {
+    DirectoryView::Changes changes;
+    if (auto followed = try_follow(now, changes); !followed) {
+      attach_at_ = now;
+      detach(followed.error().message);
+      return;
+    }
+    if (!directory_) return;
+    publish_own(now);
+    deliver(std::move(changes), /*complete=*/false);
+  }
+
+  Result<void> try_follow(MonotonicTime now, DirectoryView::Changes& changes) {
+    const DirectoryWatch::Events events = watch_.drain();
+    const bool settled = view_.next_settled().value_or(MonotonicTime::max()) <= now;
+    const bool rescan_due = events.lost || now >= rescan_at_;
+    // Nothing is gone because the directory is another one now, or none.
+    if ((events.moved || settled || rescan_due) && !directory_->is_current()) return reattach(now);
+
+    for (const auto& [file, written] : events.written) {
+      if (!written)
+        view_.unsettled(file, now);
+      else if (auto done = view_.written(*directory_, file, now, changes); !done)
+        return done;
+    }
+    if (auto done = view_.settle(*directory_, now, changes); !done) return done;
+    return rescan_due ? rescan(now, changes) : Result<void>();
+  }
+
+  Result<void> rescan(MonotonicTime now, DirectoryView::Changes& changes) {
+    if (!watch_.active()) watch(*directory_);
+    rescan_at_ = now + rescan_interval();
+    return view_.rescan(*directory_, now, changes);
+  }
+
+  // Straight from one directory to the next when there is one: that is no outage.
+  Result<void> reattach(MonotonicTime now) {
+    directory_.reset();
+    return try_attach(now);
+  }
+
+  Duration rescan_interval() const {
+    return watch_.active() ? options_.rescan : std::min(options_.rescan, options_.rescan_unwatched);
+  }
+
+  void publish_own(MonotonicTime now) {
+    // Our own write is seen at once even where no event will tell.
+    if (own_.write(*directory_, now)) view_.unsettled(own_.file(), now - options_.settle);
+  }
+
+  // ---- both ----
+
+  // Tells the sink what is new, if anything is.
+  void deliver(DirectoryView::Changes changes, bool complete) {
+    StoreUpdate update;
+    update.in_sync = directory_.has_value();
+    update.complete = complete;
+    update.changes = std::move(changes);
+    update.error = !directory_               ? outage_
+                   : !own_.problem().empty() ? own_.problem()
+                                             : watch_.problem();
+    const bool same_state =
+        told_ && told_->first == update.in_sync && told_->second == update.error;
+    if (!complete && update.changes.empty() && same_state) return;
+    told_ = {update.in_sync, update.error};
+    if (!stopping_) sink_(std::move(update));
+  }
+
+  void wait() {
+    MonotonicTime next = attach_at_;
+    if (directory_) {
+      next = std::min(rescan_at_, view_.next_settled().value_or(MonotonicTime::max()));
+      next = std::min(next, own_.due().value_or(MonotonicTime::max()));
+    }
+    const Duration pause = std::max(next - monotonic_now(), Duration::zero());
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(pause);
+    const timespec timeout{seconds.count(), (pause - seconds).count()};
+    std::array<pollfd, 2> fds{{{wake_.get(), POLLIN, 0}, {watch_.fd(), POLLIN, 0}}};
+    (void)::ppoll(fds.data(), fds.size(), &timeout, nullptr);  // EINTR: a round too many
+    std::uint64_t count = 0;
+    (void)::read(wake_.get(), &count, sizeof count);
+  }
+
+  const DirectoryStoreOptions options_;
+  const std::filesystem::path path_;
+  const UniqueFd wake_;
+  Sink sink_;
+  std::thread thread_;
+  std::atomic<bool> stopping_ = false;
+  std::mutex mutex_;
+  std::optional<NodeRecord> published_;  // guarded by mutex_
+
+  std::optional<NodeDirectory> directory_;  // attached
+  std::optional<dev_t> known_device_;       // of the file system that the store was last seen on
+  DirectoryWatch watch_;
+  DirectoryView view_;
+  OwnRecord own_;
+  MonotonicTime attach_at_{};
+  Duration attach_pause_;
+  MonotonicTime rescan_at_{};
+  std::string outage_;
+  std::optional<std::pair<bool, std::string>> told_;
+};
+
+DirectoryStore::DirectoryStore(const std::filesystem::path& path, DirectoryStoreOptions options)
+    : worker_(
+          std::make_unique<Worker>(std::filesystem::absolute(path).lexically_normal(), options)) {}
+
+DirectoryStore::~DirectoryStore() { worker_->stop(); }
+
+void DirectoryStore::start(Sink sink) { worker_->start(std::move(sink)); }
+
+void DirectoryStore::publish(NodeRecord record) { worker_->publish(std::move(record)); }
+
+void DirectoryStore::stop() { worker_->stop(); }
+
+}  // namespace mesh
