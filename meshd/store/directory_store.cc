@@ -244,8 +244,7 @@ class DirectoryStore::Worker {
 };
 
 DirectoryStore::DirectoryStore(const std::filesystem::path& path, DirectoryStoreOptions options)
-    : worker_(
-          std::make_unique<Worker>(std::filesystem::absolute(path).lexically_normal(), options)) {}
+    : worker_(std::make_unique<Worker>(absolute_path(path), options)) {}
 
 DirectoryStore::~DirectoryStore() { worker_->stop(); }
 
