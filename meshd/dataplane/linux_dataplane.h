@@ -1,0 +1,94 @@
+// LinuxDataplane: the Dataplane of a real node: WireGuard (kernel or wireguard-go), rtnetlink,
+// nftables, sysctls and their events, composed.
+//
+// One thread, in the network namespace it was opened in. See Dataplane for the rules every data
+// plane keeps; here:
+// - Batches: neighbours of one kind for different nodes travel together. A second operation for the
+//   same node starts another batch, so that it is not tried when the first one failed. Neighbouring
+//   nftables elements, put and removed alike, are one transaction; when the kernel refuses it, each
+//   is tried alone, those of the same node too.
+// - A kernel without nf_tables works without counters and guards: operations on table "inet meshd"
+//   and its readings are kUnsupported with the remedy.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "mesh/dataplane.h"
+#include "meshd/dataplane/event_monitor.h"
+#include "meshd/dataplane/mesh_device.h"
+#include "meshd/dataplane/nftables_elements.h"
+#include "meshd/dataplane/nftables_table.h"
+#include "meshd/dataplane/rtnetlink.h"
+
+namespace mesh {
+
+class LinuxDataplane final : public Dataplane {
+ public:
+  // Opens the sockets; changes nothing. Works without privileges, for reading.
+  static Result<std::unique_ptr<LinuxDataplane>> open();
+
+  // The ruleset the configuration asks for. Until InstallRuleset was applied or this was called,
+  // read_elements() takes any table of this version for current that names our device.
+  void expect_ruleset(const NftSpec& spec) { expected_ruleset_ = spec; }
+  // Readable when wireguard-go has ended; -1 with another backend. Its device is gone then:
+  // ensure_device makes it anew.
+  int process_exit_fd();
+
+  Result<BackendChoice> ensure_device(const DeviceSpec& spec) override;
+  void set_identity(const PrivateKey* key) override { identity_ = key; }
+
+  Result<WgDevice> read_device() override;
+  Result<std::vector<Link>> read_links() override { return route_.read_links(); }
+  Result<std::vector<LocalAddress>> read_addresses() override { return route_.read_addresses(); }
+  Result<std::vector<Route>> read_routes(std::uint32_t table) override {
+    return route_.read_routes(table);
+  }
+  Result<std::vector<Rule>> read_rules() override { return route_.read_rules(); }
+  Result<std::vector<NftElement>> read_elements() override;
+  Result<std::vector<NftCounter>> read_counters() override;
+  Result<int> read_rp_filter(const std::string& link) override;
+  Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) override {
+    return route_.lookup(destination, mark);
+  }
+
+  std::vector<Result<void>> apply(std::span<const Operation> operations) override;
+
+  int event_fd() const override { return events_.fd(); }
+  std::vector<KernelEvent> drain_events() override { return events_.drain(); }
+  void watch_tables(std::uint32_t w, std::uint32_t h) override { events_.watch_tables(w, h); }
+
+ private:
+  // nftables, or why there is none.
+  struct Nftables {
+    NftablesTable table;
+    NftablesElements elements;
+  };
+  using Batch = std::vector<const Operation*>;
+
+  LinuxDataplane(Rtnetlink route, EventMonitor events, Result<Nftables> nftables)
+      : route_(std::move(route)), events_(std::move(events)), nftables_(std::move(nftables)) {}
+  static Result<Nftables> open_nftables();
+  void tell_events_what_is_ours();
+
+  std::vector<Result<void>> execute(const Batch& batch);
+  std::vector<Result<void>> change_peers(const Batch& batch);
+  std::vector<Result<void>> change_elements(const Batch& batch);
+  Result<void> execute_one(const Act& act);
+  Result<void> configure_device(const WgDeviceChange& change);
+  Result<void> configure_link(const ConfigureLink& act);
+  Result<void> install_ruleset(const NftSpec& spec);
+  Result<int> device_index();
+
+  Rtnetlink route_;
+  EventMonitor events_;
+  Result<Nftables> nftables_;
+  MeshDevice device_;
+  const PrivateKey* identity_ = nullptr;
+  std::optional<NftSpec> expected_ruleset_;
+};
+
+}  // namespace mesh

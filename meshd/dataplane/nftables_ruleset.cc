@@ -1,0 +1,227 @@
+#include "meshd/dataplane/nftables_ruleset.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdint>
+
+namespace mesh {
+namespace {
+
+struct SetInfo {
+  NftSet set;
+  bool counts;
+  std::string_view comment;
+};
+
+constexpr std::array<SetInfo, kNftSetCount> kSets{{
+    {NftSet::kOwn, false, "the prefixes and addresses of this node's record"},
+    {NftSet::kOwnAddress, false, "this node's underlay addresses"},
+    {NftSet::kPeerAddress, false, "the peers' underlay addresses"},
+    {NftSet::kForeign, true, "peers' prefixes; counts what went there from a source outside own"},
+    {NftSet::kTxWireguard, true, "counts what was sent to peers through WireGuard"},
+    {NftSet::kRxWireguard, true, "counts what came from peers through WireGuard"},
+    {NftSet::kTxPlaintext, true, "counts what was sent to peers unencrypted"},
+    {NftSet::kRxPlaintext, true, "counts what came from peers unencrypted"},
+    {NftSet::kTxRequired, true, "sent to these unencrypted: dropped and counted"},
+    {NftSet::kRxRequired, true, "received from these unencrypted: dropped and counted"},
+}};
+
+constexpr std::array kFamilies{Family::kIpv4, Family::kIpv6};
+
+struct NftRule {
+  std::string match;
+  std::string comment;  // nft allows 128 bytes; unique within the chain
+};
+
+struct Chain {
+  std::string name;
+  std::string hook;  // "" for a chain that is jumped to
+  std::vector<NftRule> rules;
+};
+
+// FNV-1a: tells one text from another; nobody forges tables to meshd's own host.
+std::uint64_t hash_of(std::string_view text) {
+  std::uint64_t hash = 14695981039346656037U;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
+  return hash;
+}
+
+std::string_view protocol_word(Family family) { return family == Family::kIpv4 ? "ip" : "ip6"; }
+
+// "ip saddr != @own4 …": {ip} and {n} are the family's words.
+std::string for_family(Family family, std::string_view pattern) {
+  std::string text(pattern);
+  const auto replace = [&](std::string_view from, std::string_view to) {
+    for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at))
+      text.replace(at, from.size(), to);
+  };
+  replace("{ip}", protocol_word(family));
+  replace("{n}", family == Family::kIpv4 ? "4" : "6");
+  return text;
+}
+
+std::string keep_old_path(Family family, std::uint32_t mark) {
+  return fmt::format("meta mark & {0:#010x} != {0:#010x} {1} meta mark set meta mark | {0:#010x}",
+                     mark, for_family(family, "{ip} saddr != @own{n} {ip} daddr @foreign{n}"));
+}
+
+Chain arrives(Family family, const NftSpec& spec) {
+  const std::string mesh = fmt::format("iifname \"{}\"", spec.device);
+  return {for_family(family, "arrives{n}"),
+          "",
+          {{mesh + for_family(family, " {ip} saddr @rx_wireguard{n} return"),
+            "count: came through WireGuard"},
+           {mesh + " return", "through WireGuard, from a prefix no peer has now"},
+           {keep_old_path(family, spec.fwmark),
+            "source not in this node's record: keeps the path it had without meshd"},
+           {for_family(family, "{ip} saddr @peer_address{n} {ip} daddr @own_address{n} return"),
+            "node to node, WireGuard's own packets too: neither counted nor guarded"},
+           {for_family(family, "{ip} daddr @own{n} {ip} saddr @rx_required{n} drop"),
+            "guard: had to come through WireGuard"},
+           {for_family(family, "{ip} daddr @own{n} {ip} saddr @rx_plaintext{n} return"),
+            "count: came unencrypted"}}};
+}
+
+Chain leaves(Family family, const NftSpec& spec) {
+  const std::string mesh = fmt::format("oifname \"{}\"", spec.device);
+  return {for_family(family, "leaves{n}"),
+          "",
+          {{mesh + for_family(family, " {ip} daddr @tx_wireguard{n} return"),
+            "count: goes through WireGuard"},
+           {mesh + " return", "through WireGuard, to a prefix no peer has now"},
+           {for_family(family, "{ip} saddr @own_address{n} {ip} daddr @peer_address{n} return"),
+            "node to node, WireGuard's own packets too: neither counted nor guarded"},
+           {for_family(family, "{ip} daddr @tx_required{n} drop"),
+            "guard: has to go through WireGuard"},
+           {for_family(family, "{ip} saddr @own{n} {ip} daddr @tx_plaintext{n} return"),
+            "count: goes unencrypted"}}};
+}
+
+std::string by_family(std::string_view verb_and_chain) {
+  return fmt::format("meta nfproto vmap {{ ipv4 : {0}4, ipv6 : {0}6 }}", verb_and_chain);
+}
+
+Chain output(const NftSpec& spec) {
+  Chain chain{"output", "type route hook output priority mangle; policy accept;", {}};
+  for (const Family family : kFamilies)
+    chain.rules.push_back(
+        {"oifname != \"lo\" " + keep_old_path(family, spec.fwmark),
+         for_family(
+             family,
+             "IPv{n} source not in this node's record: keeps the path it had without meshd")});
+  return chain;
+}
+
+Chain forward(const NftSpec& spec) {
+  Chain chain{"forward", "type filter hook forward priority mangle; policy accept;", {}};
+  for (const auto& [direction, comment] :
+       {std::pair("oifname", "TCP into the mesh: segments that fit its MTU"),
+        std::pair("iifname", "TCP out of the mesh: segments that fit its MTU")})
+    chain.rules.push_back({fmt::format("{} \"{}\" tcp flags & (syn | rst) == syn tcp option maxseg "
+                                       "size set rt mtu",
+                                       direction, spec.device),
+                           comment});
+  return chain;
+}
+
+// Chains that are jumped to come before those that jump.
+std::vector<Chain> all_chains(const NftSpec& spec) {
+  std::vector<Chain> chains;
+  for (const Family family : kFamilies) chains.push_back(arrives(family, spec));
+  for (const Family family : kFamilies) chains.push_back(leaves(family, spec));
+  chains.push_back({"prerouting",
+                    "type filter hook prerouting priority mangle; policy accept;",
+                    {{"iifname \"lo\" return", "this host to itself"},
+                     {by_family("jump arrives"), "everything else"}}});
+  chains.push_back(output(spec));
+  chains.push_back(forward(spec));
+  chains.push_back({"postrouting",
+                    "type filter hook postrouting priority filter; policy accept;",
+                    {{"oifname \"lo\" return", "this host to itself"},
+                     {by_family("jump leaves"), "everything else"}}});
+  return chains;
+}
+
+std::string set_text(const SetInfo& info, Family family) {
+  return fmt::format("\n\tset {} {{\n\t\ttype {}\n\t\tflags interval\n{}\t\tcomment \"{}\"\n\t}}\n",
+                     nft_set_name(info.set, family),
+                     family == Family::kIpv4 ? "ipv4_addr" : "ipv6_addr",
+                     info.counts ? "\t\tcounter\n" : "", info.comment);
+}
+
+std::string chain_text(const Chain& chain) {
+  std::string text = fmt::format("\n\tchain {} {{\n", chain.name);
+  if (!chain.hook.empty()) text += fmt::format("\t\t{}\n", chain.hook);
+  for (const NftRule& rule : chain.rules)
+    text += fmt::format("\t\t{} comment \"{}\"\n", rule.match, rule.comment);
+  return text + "\t}\n";
+}
+
+// What nft takes as a plain name between quotes: a '*' at the end would match every name that
+// starts so.
+bool is_plain_name(std::string_view name) {
+  return !name.empty() && name.size() < 16 && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '-' || c == '_' || c == ':' || c == '@' || c == '+';
+  });
+}
+
+constexpr std::string_view kTagStart = "meshd 1 ";
+
+}  // namespace
+
+std::string nft_set_name(NftSet set, Family family) {
+  return fmt::format("{}{}", to_string(set), static_cast<int>(family));
+}
+
+bool nft_set_counts(NftSet set) {
+  for (const SetInfo& info : kSets)
+    if (info.set == set) return info.counts;
+  return false;
+}
+
+Result<NftRuleset> make_ruleset(const NftSpec& spec) {
+  if (!is_plain_name(spec.device))
+    return make_error(ErrorCode::kInvalid,
+                      "nftables: the device name '{}' cannot be matched by a ruleset (use letters, "
+                      "digits and . - _ : @ +)",
+                      spec.device.substr(0, 64));
+  if (spec.fwmark == 0)
+    return make_error(ErrorCode::kInvalid, "nftables: the mark 0 would be on every packet");
+  NftRuleset ruleset;
+  std::string body;
+  for (const SetInfo& info : kSets)
+    for (const Family family : kFamilies) body += set_text(info, family);
+  for (const Chain& chain : all_chains(spec)) {
+    body += chain_text(chain);
+    for (const NftRule& rule : chain.rules) ruleset.rules.push_back({chain.name, rule.comment});
+  }
+  std::stable_sort(ruleset.rules.begin(), ruleset.rules.end(),
+                   [](const NftRuleLabel& a, const NftRuleLabel& b) { return a.chain < b.chain; });
+  ruleset.tag =
+      fmt::format("{}{} {:#x} {:016x}", kTagStart, spec.device, spec.fwmark, hash_of(body));
+  ruleset.text = fmt::format(
+      "table inet {0}\ndelete table inet {0}\ntable inet {0} {{\n\tcomment \"{1}\"\n{2}}}\n",
+      kNftTable, ruleset.tag, body);
+  return ruleset;
+}
+
+std::optional<NftSpec> parse_ruleset_tag(std::string_view tag) {
+  if (!tag.starts_with(kTagStart)) return std::nullopt;
+  const std::string_view rest = tag.substr(kTagStart.size());
+  const std::size_t space = rest.find(' ');
+  if (space == std::string_view::npos) return std::nullopt;
+  const std::string_view mark = rest.substr(space + 1);
+  if (!mark.starts_with("0x")) return std::nullopt;
+  NftSpec spec{.device = std::string(rest.substr(0, space)), .fwmark = 0};
+  const auto parsed = std::from_chars(mark.data() + 2, mark.data() + mark.size(), spec.fwmark, 16);
+  if (parsed.ec != std::errc()) return std::nullopt;
+  const auto ruleset = make_ruleset(spec);
+  if (!ruleset || ruleset->tag != tag) return std::nullopt;  // of another text
+  return spec;
+}
+
+}  // namespace mesh

@@ -1,0 +1,58 @@
+// The text of nftables table "inet meshd": sets, chains and rules, without elements. Pure; any
+// thread.
+//
+// What the rules promise:
+// - A packet from a source outside @own to a prefix in @foreign gets the mark M before it is
+// routed,
+//   so that it keeps the path it had without meshd: a peer would refuse it inside WireGuard.
+// - Every packet that a peer sent us or that we send to a peer is looked up in at most one counting
+//   set per direction, exactly once; what goes between the nodes' own underlay addresses
+//   (WireGuard's own packets among it) in none. A counted lookup is therefore the last match of its
+//   rule.
+// - What must be encrypted and is not is dropped, on arrival and on leaving, whichever socket or
+//   route it came from.
+// - The maximum segment size of forwarded TCP connections through the mesh fits its MTU.
+//
+// Review notes: a rule that looks at a counting set must have every other condition before it. The
+// receiving chain runs before DNAT and sees what the sender addressed; the sending one runs before
+// SNAT and sees who really sent.
+#pragma once
+
+#include <compare>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mesh/kernel.h"
+#include "mesh/result.h"
+
+namespace mesh {
+
+inline constexpr std::string_view kNftTable = "meshd";
+
+// "tx_wireguard4": the name of the kernel's set.
+std::string nft_set_name(NftSet set, Family family);
+bool nft_set_counts(NftSet set);
+
+// One rule as the kernel gives it back: its chain and the comment we gave it, which is unique
+// within the chain.
+struct NftRuleLabel {
+  std::string chain;
+  std::string comment;
+  friend auto operator<=>(const NftRuleLabel&, const NftRuleLabel&) = default;
+};
+
+struct NftRuleset {
+  std::string text;  // one transaction: drops the table if it is there, and makes it anew
+  std::string tag;   // the table's comment: whose it is, for which spec, from which text
+  std::vector<NftRuleLabel> rules;  // sorted by chain; within a chain in the order of evaluation
+};
+
+// kInvalid: the device's name cannot be written in a ruleset, or the mark is 0.
+Result<NftRuleset> make_ruleset(const NftSpec& spec);
+
+// The spec that a table's comment names; nothing when the comment is not meshd's.
+std::optional<NftSpec> parse_ruleset_tag(std::string_view tag);
+
+}  // namespace mesh
