@@ -1,0 +1,171 @@
+// Observer: a sink that keeps the store as an observer of its updates knows it, and lets a test
+// wait for a state instead of sleeping. Checks on the way what every update must keep to.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "mesh/node_store.h"
+
+namespace mesh::testing {
+
+// What an observer knows. Only ever looked at under the Observer's lock.
+struct Observed {
+  std::map<std::string, StoreEntry> entries;
+  std::set<std::string> ever_gone;  // nodes that were said to be gone, at any time
+  bool in_sync = false;
+  std::string error;
+  int updates = 0;
+  int completes = 0;
+  int changes = 0;  // of all updates that were not complete
+
+  const NodeRecord* record(const std::string& node) const {
+    const auto found = entries.find(node);
+    return found == entries.end() ? nullptr : std::get_if<NodeRecord>(&found->second);
+  }
+  const BadRecord* bad(const std::string& node) const {
+    const auto found = entries.find(node);
+    return found == entries.end() ? nullptr : std::get_if<BadRecord>(&found->second);
+  }
+  bool has(const std::string& node) const { return entries.contains(node); }
+};
+
+class Observer {
+ public:
+  // Far beyond what anything takes, under sanitizers on a busy machine too.
+  static constexpr auto kPatience = std::chrono::seconds(60);
+
+  NodeStore::Sink sink() {
+    return [this](StoreUpdate update) { take(update); };
+  }
+
+  // False, and a failure of the test, when it does not come true.
+  bool wait(const std::string& what, const std::function<bool(const Observed&)>& condition) {
+    std::unique_lock lock(mutex_);
+    const bool came = changed_.wait_for(lock, kPatience, [&] { return condition(observed_); });
+    EXPECT_TRUE(came) << "never seen: " << what << "; in sync: " << observed_.in_sync
+                      << ", error: " << observed_.error
+                      << ", records: " << observed_.entries.size();
+    return came;
+  }
+
+  bool wait_in_sync() {
+    return wait("in sync", [](const Observed& seen) { return seen.in_sync; });
+  }
+  bool wait_out() {
+    return wait("out", [](const Observed& seen) { return seen.updates > 0 && !seen.in_sync; });
+  }
+  bool wait_record(const NodeRecord& record) {
+    return wait("record of " + record.name, [&](const Observed& seen) {
+      const NodeRecord* found = seen.record(record.name);
+      return found != nullptr && *found == record;
+    });
+  }
+  bool wait_gone(const std::string& node) {
+    return wait(node + " gone", [&](const Observed& seen) { return !seen.has(node); });
+  }
+  bool wait_bad(const std::string& node) {
+    return wait(node + " bad", [&](const Observed& seen) { return seen.bad(node) != nullptr; });
+  }
+
+  Observed now() {
+    const std::lock_guard lock(mutex_);
+    return observed_;
+  }
+
+ private:
+  void take(const StoreUpdate& update) {
+    const std::lock_guard lock(mutex_);
+    check(update);
+    if (update.complete) {
+      std::map<std::string, StoreEntry> before;
+      before.swap(observed_.entries);
+      ++observed_.completes;
+      for (const StoreChange& change : update.changes) apply(change);
+      for (const auto& [node, entry] : before)
+        if (!observed_.has(node)) observed_.ever_gone.insert(node);
+    } else {
+      observed_.changes += static_cast<int>(update.changes.size());
+      for (const StoreChange& change : update.changes) apply(change);
+    }
+    observed_.in_sync = update.in_sync;
+    observed_.error = update.error;
+    ++observed_.updates;
+    changed_.notify_all();
+  }
+
+  void check(const StoreUpdate& update) const {
+    EXPECT_TRUE(update.in_sync || !update.complete) << "complete, and yet not in sync";
+    EXPECT_TRUE(update.in_sync || !update.error.empty()) << "out without a reason";
+    EXPECT_TRUE(!update.in_sync || observed_.in_sync || update.complete)
+        << "in sync (again) without the whole store";
+    EXPECT_EQ(update.error.find('\n'), std::string::npos) << "one line: " << update.error;
+    EXPECT_TRUE(update.complete || update.changes.empty() || observed_.completes > 0)
+        << "a change before the first complete update";
+    const bool says_something = update.complete || !update.changes.empty() ||
+                                observed_.updates == 0 || update.in_sync != observed_.in_sync ||
+                                update.error != observed_.error;
+    EXPECT_TRUE(says_something) << "an update that says nothing new";
+    std::set<std::string> nodes;
+    for (const StoreChange& change : update.changes) {
+      EXPECT_TRUE(nodes.insert(change.node).second) << change.node << " twice in one update";
+      if (change.entry != nullptr) continue;
+      EXPECT_TRUE(update.in_sync) << change.node << " gone by an update that is not in sync";
+      EXPECT_FALSE(update.complete) << "a complete update says gone by leaving out";
+    }
+  }
+
+  void apply(const StoreChange& change) {
+    if (change.entry == nullptr) {
+      EXPECT_EQ(observed_.entries.erase(change.node), 1U) << change.node << " was not known";
+      observed_.ever_gone.insert(change.node);
+      return;
+    }
+    const auto known = observed_.entries.find(change.node);
+    EXPECT_FALSE(known != observed_.entries.end() && known->second == *change.entry)
+        << change.node << ": a change that changes nothing";
+    observed_.entries.insert_or_assign(change.node, *change.entry);
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  Observed observed_;
+};
+
+// A store with its observer, started; stopped before the observer dies.
+class ObservedStore {
+ public:
+  explicit ObservedStore(std::unique_ptr<NodeStore> store) : store_(std::move(store)) {
+    store_->start(observer_.sink());
+  }
+  NodeStore* operator->() { return store_.get(); }
+  Observer& seen() { return observer_; }
+
+ private:
+  Observer observer_;
+  std::unique_ptr<NodeStore> store_;
+};
+
+// A record as meshd publishes it.
+inline NodeRecord example_record(const std::string& name, const std::string& key = "key") {
+  NodeRecord record;
+  record.name = name;
+  record.addresses = {IpAddress::parse("192.0.2.1").value(),
+                      IpAddress::parse("2001:db8::1").value()};
+  record.cidrs = {Cidr::parse("10.1.0.0/24").value(), Cidr::parse("fd00:1::/64").value()};
+  record.labels = {{"role", "web"}};
+  record.annotations = {{std::string(kPublicKeyAnnotation), key},
+                        {std::string(kModeAnnotation), "prefer"}};
+  return record;
+}
+
+}  // namespace mesh::testing

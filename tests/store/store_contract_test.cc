@@ -1,0 +1,402 @@
+// What meshd relies on in every store. One suite, run against each backend: a new one adds its
+// StoreUnderTest and one line at the end.
+#include "store_contract.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "meshd/store/directory_store.h"
+#include "meshd/store/record_codec.h"
+#include "observer.h"
+#include "temporary_directory.h"
+
+namespace mesh::testing {
+namespace {
+
+class StoreContract : public ::testing::TestWithParam<StoreBackend> {
+ protected:
+  std::unique_ptr<StoreUnderTest> store_ = GetParam().make();
+};
+
+TEST_P(StoreContract, TheFirstUpdateInSyncIsTheWholeStore) {
+  store_->put(example_record("node-a"));
+  store_->put(example_record("node-b"));
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  const Observed seen = client.seen().now();
+  EXPECT_EQ(seen.entries.size(), 2U);
+  EXPECT_EQ(seen.completes, 1);
+  EXPECT_EQ(seen.error, "");
+}
+
+TEST_P(StoreContract, AnEmptyStoreIsInSyncToo) {
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  EXPECT_TRUE(client.seen().now().entries.empty());
+}
+
+TEST_P(StoreContract, WhatOneNodePublishesEveryNodeObserves) {
+  ObservedStore a(store_->client());
+  ObservedStore b(store_->client());
+  a->publish(example_record("node-a", "key-of-a"));
+  b->publish(example_record("node-b", "key-of-b"));
+  for (ObservedStore* client : {&a, &b}) {
+    EXPECT_TRUE(client->seen().wait_record(example_record("node-a", "key-of-a")));
+    EXPECT_TRUE(client->seen().wait_record(example_record("node-b", "key-of-b")));
+  }
+}
+
+TEST_P(StoreContract, ARecordPublishedBeforeTheStartIsWrittenToo) {
+  auto client = store_->client();
+  Observer observer;
+  client->publish(example_record("node-a"));
+  client->start(observer.sink());
+  EXPECT_TRUE(observer.wait_record(example_record("node-a")));
+  client->stop();
+}
+
+TEST_P(StoreContract, TheLastPublishedRecordWins) {
+  ObservedStore client(store_->client());
+  for (int i = 0; i <= 100; ++i) client->publish(example_record("node-a", fmt::format("key{}", i)));
+  EXPECT_TRUE(client.seen().wait_record(example_record("node-a", "key100")));
+  EXPECT_EQ(store_->get("node-a"), example_record("node-a", "key100"));
+}
+
+TEST_P(StoreContract, ChangesOfOthersAreDeliveredAsTheyCome) {
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  for (int i = 0; i < 20; ++i) {
+    store_->put(example_record("node-b", fmt::format("key{}", i)));
+    ASSERT_TRUE(client.seen().wait_record(example_record("node-b", fmt::format("key{}", i))));
+  }
+  const Observed seen = client.seen().now();
+  EXPECT_EQ(seen.completes, 1) << "a change is a delta, not the whole store again";
+  EXPECT_TRUE(seen.ever_gone.empty());
+}
+
+TEST_P(StoreContract, ARemovedRecordIsGoneAndMayReturn) {
+  store_->put(example_record("node-b"));
+  store_->put(example_record("node-c"));
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  store_->remove("node-b");
+  ASSERT_TRUE(client.seen().wait_gone("node-b"));
+  EXPECT_TRUE(client.seen().now().has("node-c"));
+  store_->put(example_record("node-b", "another"));
+  EXPECT_TRUE(client.seen().wait_record(example_record("node-b", "another")));
+}
+
+// When a client has seen two writes that came one after the other, it has dealt with everything
+// that it was asked before them.
+void expect_up_to_date(StoreUnderTest& store, ObservedStore& client) {
+  for (const char* key : {"tick", "tock"}) {
+    store.put(example_record("node-z", key));
+    ASSERT_TRUE(client.seen().wait_record(example_record("node-z", key)));
+  }
+}
+
+TEST_P(StoreContract, AnEqualRecordIsNotWrittenAgain) {
+  ObservedStore client(store_->client());
+  client->publish(example_record("node-a"));
+  ASSERT_TRUE(client.seen().wait_record(example_record("node-a")));
+  const std::string revision = store_->revision("node-a");
+  client->publish(example_record("node-a"));
+  expect_up_to_date(*store_, client);
+  EXPECT_EQ(store_->revision("node-a"), revision);
+
+  ObservedStore restarted(store_->client());
+  restarted->publish(example_record("node-a"));
+  expect_up_to_date(*store_, restarted);
+  EXPECT_EQ(store_->revision("node-a"), revision);
+
+  client->publish(example_record("node-a", "another"));
+  ASSERT_TRUE(client.seen().wait_record(example_record("node-a", "another")));
+  EXPECT_NE(store_->revision("node-a"), revision) << "a write would have been seen";
+}
+
+TEST_P(StoreContract, WhatSomebodyElseOverwroteIsSeenAndPutBackByPublishingAgain) {
+  ObservedStore client(store_->client());
+  client->publish(example_record("node-a"));
+  ASSERT_TRUE(client.seen().wait_record(example_record("node-a")));
+  store_->put(example_record("node-a", "stolen"));
+  ASSERT_TRUE(client.seen().wait_record(example_record("node-a", "stolen")));
+  client->publish(example_record("node-a"));
+  ASSERT_TRUE(client.seen().wait_record(example_record("node-a")));
+  store_->remove("node-a");
+  ASSERT_TRUE(client.seen().wait_gone("node-a"));
+  client->publish(example_record("node-a"));
+  EXPECT_TRUE(client.seen().wait_record(example_record("node-a")));
+  EXPECT_EQ(store_->get("node-a"), example_record("node-a"));
+}
+
+TEST_P(StoreContract, AnnotationsOfOthersStayInTheOwnRecord) {
+  NodeRecord before = example_record("node-a", "old");
+  before.annotations["example.com/owner"] = "somebody else's";
+  before.annotations["meshd.io/of-a-newer-version"] = "ours, and not published now";
+  store_->put(before);
+  ObservedStore client(store_->client());
+  client->publish(example_record("node-a", "new"));
+  NodeRecord expected = example_record("node-a", "new");
+  expected.annotations["example.com/owner"] = "somebody else's";
+  EXPECT_TRUE(client.seen().wait_record(expected));
+  EXPECT_EQ(store_->get("node-a"), expected);
+}
+
+TEST_P(StoreContract, ABadRecordCostsThatNodeAlone) {
+  store_->put(example_record("node-b"));
+  store_->put_garbage("node-x");
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_bad("node-x"));
+  EXPECT_THAT(client.seen().now().bad("node-x")->message, ::testing::HasSubstr("node-x"));
+  EXPECT_TRUE(client.seen().wait_record(example_record("node-b")));
+  EXPECT_EQ(client.seen().now().error, "");
+
+  store_->put_garbage("node-b");
+  ASSERT_TRUE(client.seen().wait_bad("node-b"));
+  store_->put(example_record("node-c"));
+  ASSERT_TRUE(client.seen().wait_record(example_record("node-c")));
+  store_->put(example_record("node-x"));
+  EXPECT_TRUE(client.seen().wait_record(example_record("node-x"))) << "and it can be mended";
+  EXPECT_TRUE(client.seen().now().ever_gone.empty()) << "bad is not gone";
+}
+
+TEST_P(StoreContract, TheOwnRecordIsWrittenOverGarbage) {
+  store_->put_garbage("node-a");
+  ObservedStore client(store_->client());
+  client->publish(example_record("node-a"));
+  EXPECT_TRUE(client.seen().wait_record(example_record("node-a")));
+}
+
+TEST_P(StoreContract, InAnOutageNothingIsGone) {
+  store_->put(example_record("node-b"));
+  store_->put(example_record("node-c"));
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  store_->go_away();
+  ASSERT_TRUE(client.seen().wait_out());
+  EXPECT_EQ(client.seen().now().entries.size(), 2U);
+  store_->come_back();
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  const Observed seen = client.seen().now();
+  EXPECT_EQ(seen.completes, 2);
+  EXPECT_EQ(seen.entries.size(), 2U);
+  EXPECT_TRUE(seen.ever_gone.empty());
+  EXPECT_EQ(seen.error, "");
+}
+
+TEST_P(StoreContract, AfterAnOutageWhatHappenedMeanwhileIsKnown) {
+  for (const char* node : {"node-b", "node-c", "node-d"}) store_->put(example_record(node));
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  store_->go_away();
+  ASSERT_TRUE(client.seen().wait_out());
+  store_->remove("node-b");
+  store_->put(example_record("node-c", "changed"));
+  store_->put(example_record("node-e"));
+  store_->come_back();
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  const Observed seen = client.seen().now();
+  EXPECT_FALSE(seen.has("node-b"));
+  EXPECT_EQ(*seen.record("node-c"), example_record("node-c", "changed"));
+  EXPECT_EQ(*seen.record("node-d"), example_record("node-d"));
+  EXPECT_EQ(*seen.record("node-e"), example_record("node-e"));
+  EXPECT_THAT(seen.ever_gone, ::testing::ElementsAre("node-b"));
+}
+
+TEST_P(StoreContract, ARecordPublishedInAnOutageIsWrittenWhenTheStoreIsBack) {
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  store_->go_away();
+  ASSERT_TRUE(client.seen().wait_out());
+  client->publish(example_record("node-a", "first"));
+  client->publish(example_record("node-a", "last"));
+  store_->come_back();
+  EXPECT_TRUE(client.seen().wait_record(example_record("node-a", "last")));
+}
+
+TEST_P(StoreContract, AStoreThatIsOutAtTheStartIsSaidToBeAndFoundLater) {
+  store_->put(example_record("node-b"));
+  store_->go_away();
+  ObservedStore client(store_->client());
+  client->publish(example_record("node-a"));
+  ASSERT_TRUE(client.seen().wait_out());
+  EXPECT_EQ(client.seen().now().completes, 0);
+  store_->come_back();
+  EXPECT_TRUE(client.seen().wait_record(example_record("node-a")));
+  EXPECT_TRUE(client.seen().wait_record(example_record("node-b")));
+}
+
+TEST_P(StoreContract, ManyOutagesLeaveTheRightState) {
+  store_->put(example_record("node-b"));
+  ObservedStore client(store_->client());
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(client.seen().wait_in_sync());
+    store_->go_away();
+    ASSERT_TRUE(client.seen().wait_out());
+    store_->put(example_record("node-b", fmt::format("key{}", i)));
+    store_->come_back();
+    ASSERT_TRUE(client.seen().wait_record(example_record("node-b", fmt::format("key{}", i))));
+  }
+  EXPECT_TRUE(client.seen().now().ever_gone.empty());
+}
+
+TEST_P(StoreContract, NoUpdateComesAfterStop) {
+  auto client = store_->client();
+  std::atomic<bool> stopped = false;
+  std::atomic<int> late = 0;
+  Observer observer;
+  client->start([&, sink = observer.sink()](StoreUpdate update) {
+    if (stopped) ++late;
+    sink(std::move(update));
+  });
+  ASSERT_TRUE(observer.wait_in_sync());
+  std::atomic<bool> done = false;
+  std::thread writer([&] {
+    for (int i = 0; !done; ++i) store_->put(example_record("node-b", fmt::format("key{}", i)));
+  });
+  EXPECT_TRUE(
+      observer.wait("some changes", [](const Observed& seen) { return seen.changes > 10; }));
+  client->stop();
+  stopped = true;
+  const int updates = observer.now().updates;
+  client->publish(example_record("node-a"));
+  client->stop();  // idempotent
+  // Another client, started later, sees the writer's further work: the stopped one had its chance.
+  ObservedStore other(store_->client());
+  EXPECT_TRUE(
+      other.seen().wait("further changes", [](const Observed& seen) { return seen.changes > 10; }));
+  done = true;
+  writer.join();
+  EXPECT_EQ(late, 0);
+  EXPECT_EQ(observer.now().updates, updates);
+  EXPECT_FALSE(store_->get("node-a").has_value());
+}
+
+TEST_P(StoreContract, StoppedBeforeOrWithoutAStartIsFine) {
+  auto never_started = store_->client();
+  never_started->publish(example_record("node-a"));
+  never_started->stop();
+  auto destroyed = store_->client();
+  destroyed.reset();
+}
+
+TEST_P(StoreContract, TwoThatClaimOneNameSeeEachOther) {
+  ObservedStore first(store_->client());
+  first->publish(example_record("node-a", "first"));
+  ASSERT_TRUE(first.seen().wait_record(example_record("node-a", "first")));
+  ObservedStore second(store_->client());
+  second->publish(example_record("node-a", "second"));
+  EXPECT_TRUE(first.seen().wait_record(example_record("node-a", "second")));
+  EXPECT_TRUE(second.seen().wait_record(example_record("node-a", "second")));
+}
+
+TEST_P(StoreContract, OddNamesAndTextAreCarriedUnchanged) {
+  ObservedStore client(store_->client());
+  for (const char* name : {"1", "0x1f", "true", "null", "1e3", "a.b-c.d", "2026-11-22"}) {
+    NodeRecord record = example_record(name);
+    record.labels = {{"yes", "no"}, {"1", "1.0"}, {"", ""}};
+    record.labels.erase("");
+    record.labels["quote"] = "\"'\\ : # {[&*!|>%@`";
+    record.labels["lines"] = " first\nsecond\ttab\r\n";
+    record.labels["unicode"] = "sm\u00f8rrebr\u00f8d \u2603 \U0001F310";
+    store_->put(record);
+    EXPECT_TRUE(client.seen().wait_record(record)) << name;
+  }
+}
+
+TEST_P(StoreContract, FiveThousandRecordsAreOneUpdate) {
+  for (int i = 0; i < 5000; ++i) store_->put(example_record(fmt::format("node-{}", i)));
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  const Observed seen = client.seen().now();
+  EXPECT_EQ(seen.entries.size(), 5000U);
+  EXPECT_EQ(seen.updates, 1);
+  store_->put(example_record("node-77", "changed"));
+  ASSERT_TRUE(client.seen().wait_record(example_record("node-77", "changed")));
+  EXPECT_EQ(client.seen().now().changes, 1) << "one change costs one change";
+}
+
+// ---- the backends ----
+
+class DirectoryUnderTest : public StoreUnderTest {
+ public:
+  DirectoryUnderTest() { std::filesystem::create_directories(present_ / "nodes"); }
+
+  std::unique_ptr<NodeStore> client() override {
+    return std::make_unique<DirectoryStore>(root_ / "store", options());
+  }
+  void put(const NodeRecord& record) override { write(record.name, format_record_yaml(record)); }
+  void put_garbage(const std::string& node) override { write(node, "name: [\n"); }
+  void remove(const std::string& node) override { std::filesystem::remove(file_of(node)); }
+  std::optional<NodeRecord> get(const std::string& node) override {
+    std::ifstream file(file_of(node), std::ios::binary);
+    std::ostringstream text;
+    text << file.rdbuf();
+    auto record = parse_record_yaml(text.str(), "test", node);
+    if (!record) return std::nullopt;
+    return *record;
+  }
+  std::string revision(const std::string& node) override {
+    struct stat status {};
+    if (::stat(file_of(node).c_str(), &status) != 0) return "none";
+    return fmt::format("{} {}.{}", status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec);
+  }
+  void go_away() override {
+    std::filesystem::rename(root_ / "store", root_ / "away");
+    present_ = root_ / "away";
+  }
+  void come_back() override {
+    std::filesystem::rename(root_ / "away", root_ / "store");
+    present_ = root_ / "store";
+  }
+
+ protected:
+  virtual DirectoryStoreOptions options() const { return {}; }
+
+ private:
+  std::filesystem::path file_of(const std::string& node) const {
+    return present_ / "nodes" / (node + ".yaml");
+  }
+  void write(const std::string& node, const std::string& text) {
+    const std::filesystem::path temporary = present_ / "nodes" / ".written-by-the-test";
+    std::ofstream(temporary, std::ios::binary) << text;
+    std::filesystem::rename(temporary, file_of(node));
+  }
+
+  TemporaryDirectory root_;
+  std::filesystem::path present_ = root_ / "store";
+};
+
+// As on a kernel without inotify watches to spare, or on a file system whose remote writes make no
+// events: everything is found by the rescan.
+class UnwatchedDirectoryUnderTest : public DirectoryUnderTest {
+  DirectoryStoreOptions options() const override {
+    DirectoryStoreOptions options;
+    options.use_inotify = false;
+    options.rescan_unwatched = std::chrono::milliseconds(20);
+    options.settle = std::chrono::milliseconds(10);
+    return options;
+  }
+};
+
+template <class T>
+std::unique_ptr<StoreUnderTest> make() {
+  return std::make_unique<T>();
+}
+
+INSTANTIATE_TEST_SUITE_P(Stores, StoreContract,
+                         ::testing::Values(StoreBackend{"Directory", make<DirectoryUnderTest>},
+                                           StoreBackend{"UnwatchedDirectory",
+                                                        make<UnwatchedDirectoryUnderTest>}),
+                         [](const auto& backend) { return backend.param.name; });
+
+}  // namespace
+}  // namespace mesh::testing
