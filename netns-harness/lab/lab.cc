@@ -284,7 +284,8 @@ unsigned long long Lab::dropped() const {
   const std::string text = run_or_throw({.argv = {"nft", "-j", "list", "table", "bridge", "lab"},
                                          .place = {.network = underlay_->fd()}});
   unsigned long long packets = 0;
-  for (const auto& object : nlohmann::json::parse(text)["nftables"]) {
+  const nlohmann::json ruleset = nlohmann::json::parse(text);
+  for (const auto& object : ruleset["nftables"]) {
     if (!object.contains("rule")) continue;
     for (const auto& expression : object["rule"]["expr"])
       if (expression.contains("counter"))

@@ -94,6 +94,11 @@ TEST_F(Infrastructure, WireguardByHandIsSeenAsWireguardAndNotOnePacketAsPlaintex
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
     Lab& lab = make({.id = {}, .nodes = numbered_nodes(2), .strict_rp_filter = false});
     connect_by_hand(lab[0], lab[1], family);
+    // One side speaks first: two handshakes begun at once undo each other, until the retry after 5
+    // s.
+    ASSERT_TRUE(
+        wait_until([&] { return lab[0].workload().reaches(lab[1].workload().address(family)); },
+                   milliseconds(20'000)));
     Capture capture(lab);
     Pinger pinger(lab[0].workload(), lab[1].workload(), family);
     pinger.let_pass(50);
