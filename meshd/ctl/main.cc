@@ -3,12 +3,16 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <optional>
 
 #include "meshd/ctl/commands.h"
 #include "meshd/ctl/output.h"
 
 namespace mesh::ctl {
 namespace {
+
+constexpr double kReadSeconds = 10;
+constexpr double kActSeconds = 60;
 
 using Seconds = std::chrono::duration<double>;
 
@@ -19,13 +23,14 @@ std::chrono::milliseconds milliseconds_of(double seconds) {
 // The command line as values, and the command it chose.
 struct Arguments {
   std::string socket = "/run/meshd/meshd.sock";
-  double timeout = 10;
+  std::optional<double> timeout;
   double interval = 2;
   StatusOptions status;
   std::string node;
   std::string peer_output = "text";
   std::string nodes_output = "table";
   std::string shell;
+  bool changes = false;  // the command makes meshd act, and waits for the outcome
   std::function<Result<ExitCode>(const Client&)> chosen;
 };
 
@@ -89,7 +94,10 @@ void add_simple(CLI::App& app, Arguments& arguments) {
   add("graph", "this node's view of the mesh in DOT, plaintext edges red", show_graph);
   add("version", "the versions of meshctl and meshd", show_version);
   const auto add_command = [&](const std::string& name, const char* help) {
-    add(name.c_str(), help, [name](const Client& client) { return run_command(client, name); });
+    app.add_subcommand(name, help)->callback([&arguments, name] {
+      arguments.changes = true;
+      arguments.chosen = [name](const Client& client) { return run_command(client, name); };
+    });
   };
   add_command("reload", "read the configuration again");
   add_command("drain", "leave the mesh without losing a packet");
@@ -115,9 +123,9 @@ void describe(CLI::App& app, Arguments& arguments) {
   app.add_option("--socket", arguments.socket, "the Unix socket of meshd")
       ->envname("MESHD_SOCKET")
       ->capture_default_str();
-  app.add_option("--timeout", arguments.timeout, "seconds to wait for meshd")
-      ->check(CLI::Range(0.1, 86400.0))
-      ->capture_default_str();
+  app.add_option("--timeout", arguments.timeout,
+                 "seconds to wait for meshd (default: 10; 60 for what changes something)")
+      ->check(CLI::Range(0.1, 86400.0));
   add_status(app, arguments);
   add_peer(app, arguments);
   add_nodes(app, arguments);
@@ -128,7 +136,7 @@ void describe(CLI::App& app, Arguments& arguments) {
 int run(int argc, char** argv) {
   (void)::signal(SIGPIPE, SIG_IGN);  // a reader that left is a failed write, not a silent death
   Arguments arguments;
-  CLI::App app;
+  CLI::App app("", "meshctl");
   describe(app, arguments);
   try {
     app.parse(argc, argv);
@@ -137,7 +145,8 @@ int run(int argc, char** argv) {
     (void)app.exit(error);
     return static_cast<int>(asked_for_help ? ExitCode::kDone : ExitCode::kUsage);
   }
-  const Client client(arguments.socket, milliseconds_of(arguments.timeout));
+  const double timeout = arguments.timeout.value_or(arguments.changes ? kActSeconds : kReadSeconds);
+  const Client client(arguments.socket, milliseconds_of(timeout));
   const Result<ExitCode> code = arguments.chosen(client);
   if (code) return static_cast<int>(*code);
   complain(code.error().message);

@@ -164,7 +164,13 @@ class Protocol : public httplib::Server {
 
   void serve(Connection& connection) {
     bool closed = false;
-    (void)process_request(connection, /*close_connection=*/true, closed, nullptr);
+    // RFC 9112, section 6.3: a request that gives no length has no body. The library would read on
+    // until the client ends.
+    const auto without_length = [](httplib::Request& request) {
+      if (!request.has_header("Content-Length") && !request.has_header("Transfer-Encoding"))
+        request.set_header("Content-Length", "0");
+    };
+    (void)process_request(connection, /*close_connection=*/true, closed, without_length);
   }
 
  private:

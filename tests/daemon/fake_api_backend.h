@@ -1,0 +1,69 @@
+// A daemon as the API sees it: tests set what it says and read what it was asked.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "core/sample_status.h"
+#include "meshd/daemon/api_server.h"
+
+namespace mesh::test {
+
+class FakeApiBackend : public ApiBackend {
+ public:
+  std::shared_ptr<const Status> status() override {
+    const std::lock_guard lock(mutex_);
+    return status_;
+  }
+  Health health() override {
+    const std::lock_guard lock(mutex_);
+    return health_;
+  }
+  Result<std::string> command(std::string_view name, const nlohmann::json& arguments) override {
+    std::unique_lock lock(mutex_);
+    commands_.push_back({std::string(name), arguments});
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return !held_; });
+    return answer_;
+  }
+
+  void set_status(std::optional<Status> status) {
+    const std::lock_guard lock(mutex_);
+    status_ = status ? std::make_shared<const Status>(*std::move(status)) : nullptr;
+  }
+  void set_health(Health health) {
+    const std::lock_guard lock(mutex_);
+    health_ = std::move(health);
+  }
+  void set_answer(Result<std::string> answer) {
+    const std::lock_guard lock(mutex_);
+    answer_ = std::move(answer);
+  }
+  // While held, commands do not return.
+  void hold(bool held) {
+    const std::lock_guard lock(mutex_);
+    held_ = held;
+    changed_.notify_all();
+  }
+  void wait_for_commands(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return commands_.size() >= count; });
+  }
+  std::vector<std::pair<std::string, nlohmann::json>> commands() {
+    const std::lock_guard lock(mutex_);
+    return commands_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::shared_ptr<const Status> status_ = std::make_shared<const Status>(sample_status());
+  Health health_{true, true, ""};
+  Result<std::string> answer_{std::string("done")};
+  bool held_ = false;
+  std::vector<std::pair<std::string, nlohmann::json>> commands_;
+};
+
+}  // namespace mesh::test
