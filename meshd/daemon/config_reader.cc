@@ -72,9 +72,13 @@ std::string ConfigReader::explain_unknown(const Key& unknown) const {
 }
 
 ConfigProblems ConfigReader::take_problems() {
-  for (const UnknownKey& unknown : unknown_)
-    refuse(unknown.place, join(unknown.key.section, printable(unknown.key.name)),
-           explain_unknown(unknown.key));
+  // A file with more than that is another program's: no suggestion helps, and each takes time.
+  constexpr std::size_t kMostSuggestions = 100;
+  for (std::size_t i = 0; i < unknown_.size(); ++i) {
+    const auto& [place, key] = unknown_[i];
+    refuse(place, join(key.section, printable(key.name)),
+           i < kMostSuggestions ? explain_unknown(key) : "unknown key");
+  }
   unknown_.clear();
   std::stable_sort(problems_.begin(), problems_.end(), [](const auto& a, const auto& b) {
     return std::tie(a.line, a.column) < std::tie(b.line, b.column);

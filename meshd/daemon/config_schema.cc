@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "mesh/node_record.h"
 #include "meshd/daemon/config_values.h"
@@ -33,9 +34,10 @@ std::string_view word_of(const ConfigWords<E, N>& words, E value) {
   return "";
 }
 
+// `seen` holds the same values as `values`, so that a list of any length costs n log n.
 template <class T>
-Result<void> add_unique(std::vector<T>& values, const T& value) {
-  if (std::find(values.begin(), values.end(), value) != values.end())
+Result<void> add_unique(std::vector<T>& values, std::set<T>& seen, const T& value) {
+  if (!seen.insert(value).second)
     return make_error(ErrorCode::kInvalid, "{} is given twice: keep one of them",
                       value.to_string());
   values.push_back(value);
@@ -61,6 +63,7 @@ void read_node(ConfigSection& section, ConfigReader& reader, std::string_view ho
     section.accept("name", check_node_name(node.name));
   else if (!section.has("name"))
     take_host_name(reader, host_name, node.name);
+  std::set<IpAddress> seen_addresses;
   section.list(
       "addresses", [&] { node.addresses.clear(); },
       [&](const std::string& text) -> Result<void> {
@@ -69,15 +72,16 @@ void read_node(ConfigSection& section, ConfigReader& reader, std::string_view ho
         if (const auto why = address->why_not_reachable(); !why.empty())
           return make_error(ErrorCode::kInvalid, "{} is {}, which no other node can reach", text,
                             why);
-        return add_unique(node.addresses, *address);
+        return add_unique(node.addresses, seen_addresses, *address);
       });
+  std::set<Cidr> seen_cidrs;
   section.list(
       "cidrs", [&] { node.cidrs.clear(); },
       [&](const std::string& text) -> Result<void> {
         const auto cidr = Cidr::parse(text);
         if (!cidr) return cidr.error();
         if (auto checked = check_workload_prefix(*cidr); !checked) return checked;
-        return add_unique(node.cidrs, *cidr);
+        return add_unique(node.cidrs, seen_cidrs, *cidr);
       });
   section.map("labels", node.labels);
 }
