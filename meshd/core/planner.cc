@@ -12,12 +12,17 @@ enum Step {
   kCounting,      // nftables: guards and counters stand before the traffic they watch
   kStopSending,   // routes away from the device, before the peer there loses anything
   kPeers,         // AllowedIPs move to their new owner in one step
+  kGuards,        // what drops when the device vanishes, under the routes to come
   kStartSending,  // routes into the device, after the peer can receive
   kHandshakes,    //
   kRules,         // last: they turn the tables on
   kClearing,      // what nothing uses any more
   kStepCount,
 };
+
+// Nobody's operations, and not the device's either: counting may fail without holding up the
+// encryption of a peer. No node has this name.
+constexpr char kNftables[] = "inet meshd";
 
 class Planner {
  public:
@@ -68,6 +73,7 @@ class Planner {
     for (const IpAddress& address : want.addresses)
       if (!present.contains(address)) add(kDevice, "", AddAddress{address});
     if (down) add(kDevice, "", ConfigureLink{0, true});
+    if (!limits_.may_remove) return;
     for (const IpAddress& address : present)
       if (!want.addresses.contains(address)) add(kClearing, "", RemoveAddress{address});
   }
@@ -82,7 +88,7 @@ class Planner {
   void plan_nftables() {
     if (!limits_.nftables) return;
     const bool install = !mirror_.ruleset_installed();
-    if (install) add(kCounting, "", InstallRuleset{desired_.device().nft});
+    if (install) add(kCounting, kNftables, InstallRuleset{desired_.device().nft});
     const bool everything = touched_.everything || install;
     const auto& want = desired_.elements();
     const std::set<NftElement> none;
@@ -90,8 +96,7 @@ class Planner {
     const auto plan_element = [&](const NftElement& element) {
       const auto wanted = want.find(element);
       const bool present = have.contains(element);
-      if (wanted == want.end() && present && limits_.may_remove)
-        removed_elements_.push_back(element);
+      if (wanted == want.end() && present) removed_elements_.push_back(element);
       if (wanted != want.end() && !present) added_elements_.push_back(element);
     };
     std::set<NftElement> elements = touched_.elements;
@@ -100,10 +105,22 @@ class Planner {
       for (const auto& [element, node] : want) elements.insert(element);
     }
     for (const NftElement& element : elements) plan_element(element);
-    // Removals first: ranges of one set may not overlap. They are nobody's operations: counting may
-    // fail without holding up the encryption of a peer.
-    for (const NftElement& element : removed_elements_) add(kCounting, "", RemoveElement{element});
-    for (const NftElement& element : added_elements_) add(kCounting, "", PutElement{element});
+    // Before the store has answered, an element goes only if its place is needed.
+    if (!limits_.may_remove)
+      std::erase_if(removed_elements_, [&](const NftElement& element) {
+        return std::none_of(added_elements_.begin(), added_elements_.end(),
+                            [&](const NftElement& added) { return overlap(element, added); });
+      });
+    // Removals first: ranges of one set may not overlap.
+    for (const NftElement& element : removed_elements_)
+      add(kCounting, kNftables, RemoveElement{element});
+    for (const NftElement& element : added_elements_)
+      add(kCounting, kNftables, PutElement{element});
+  }
+
+  static bool overlap(const NftElement& a, const NftElement& b) {
+    return a.set == b.set && a.range.first.family() == b.range.first.family() &&
+           a.range.first <= b.range.last && b.range.first <= a.range.last;
   }
 
   void plan_peers() {
@@ -196,13 +213,23 @@ class Planner {
       if (!present || found->second.protocol != kProtocol || !limits_.may_remove) return;
       const Step step =
           found->second.type == RouteType::kUnicast ? kStopSending : clearing_step(key);
-      add(step, "", RemoveRoute{found->second});
+      add(step, sender_of(key.destination), RemoveRoute{found->second});
       return;
     }
     const DesiredRoute& want = wanted->second;
     if (present && found->second == want.route) return;
-    const bool into_device = want.route.type == RouteType::kUnicast || key.metric == kGuardMetric;
-    add(into_device ? kStartSending : kStopSending, want.node, PutRoute{want.route});
+    const bool into_device = want.route.type == RouteType::kUnicast;
+    const Step step = key.metric == kGuardMetric ? kGuards
+                      : into_device              ? kStartSending
+                                                 : kStopSending;
+    add(step, want.node, PutRoute{want.route});
+  }
+
+  // Whose AllowedIPs hold the prefix: it loses them only after the route is gone.
+  std::string sender_of(const Cidr& cidr) const {
+    const auto key = mirror_.allowed_to(cidr);
+    const auto peer = key ? desired_.peers().find(*key) : desired_.peers().end();
+    return peer == desired_.peers().end() ? "" : peer->second.node;
   }
 
   // A guard under a route that stays is cleared when that route stands; one whose prefix goes goes

@@ -134,12 +134,12 @@ class Routes {
   }
 
   HttpReply get_live(const HttpRequest&) {
-    const Health health = backend_.health();
+    const ServiceHealth health = backend_.health();
     return health.live ? HttpReply{200, kPlainType, "ok\n", ""} : failure(503, health.reason);
   }
 
   HttpReply get_ready(const HttpRequest&) {
-    const Health health = backend_.health();
+    const ServiceHealth health = backend_.health();
     return health.live && health.ready ? HttpReply{200, kPlainType, "ok\n", ""}
                                        : failure(503, health.reason);
   }

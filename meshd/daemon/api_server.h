@@ -22,7 +22,7 @@
 
 namespace mesh {
 
-struct Health {
+struct ServiceHealth {
   bool live = true;    // false: only a restart helps
   bool ready = false;  // the first pass is done and the data path is as decided
   std::string reason;  // why not live or not ready; "" when both
@@ -34,7 +34,7 @@ class ApiBackend {
   virtual ~ApiBackend() = default;
   // The last pass's; null before the first. Never blocks.
   virtual std::shared_ptr<const Status> status() = 0;
-  virtual Health health() = 0;  // never blocks
+  virtual ServiceHealth health() = 0;  // never blocks
   // Runs "reload", "plan", "drain" or "resume" on the loop and waits, for a bounded time
   // (kTimeout), for its outcome in words. kUnsupported: this meshd cannot do it.
   virtual Result<std::string> command(std::string_view name, const nlohmann::json& arguments) = 0;

@@ -17,7 +17,7 @@ class FakeApiBackend : public ApiBackend {
     const std::lock_guard lock(mutex_);
     return status_;
   }
-  Health health() override {
+  ServiceHealth health() override {
     const std::lock_guard lock(mutex_);
     return health_;
   }
@@ -33,7 +33,7 @@ class FakeApiBackend : public ApiBackend {
     const std::lock_guard lock(mutex_);
     status_ = status ? std::make_shared<const Status>(*std::move(status)) : nullptr;
   }
-  void set_health(Health health) {
+  void set_health(ServiceHealth health) {
     const std::lock_guard lock(mutex_);
     health_ = std::move(health);
   }
@@ -60,7 +60,7 @@ class FakeApiBackend : public ApiBackend {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::shared_ptr<const Status> status_ = std::make_shared<const Status>(sample_status());
-  Health health_{true, true, ""};
+  ServiceHealth health_{true, true, ""};
   Result<std::string> answer_{std::string("done")};
   bool held_ = false;
   std::vector<std::pair<std::string, nlohmann::json>> commands_;

@@ -1,0 +1,252 @@
+#include "meshd/daemon/daemon.h"
+
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include <csignal>
+#include <future>
+#include <nlohmann/json.hpp>
+
+#include "keys/key_file.h"
+#include "meshd/daemon/log.h"
+#include "meshd/daemon/version.h"
+#include "meshd/dataplane/linux_dataplane.h"
+#include "meshd/store/directory_store.h"
+
+namespace mesh {
+namespace {
+
+constexpr auto kCommandTimeout = std::chrono::seconds(10);
+constexpr auto kStalledAfter =
+    std::chrono::seconds(90);  // longer than any pause between two passes
+
+WallTime key_time(const Config& config) {
+  struct stat info {};
+  if (stat((config.keys.directory / kKeyFileName).c_str(), &info) != 0)
+    return std::chrono::system_clock::now();
+  return WallTime(std::chrono::seconds(info.st_mtim.tv_sec));
+}
+
+std::string join(const std::vector<std::string>& items) {
+  std::string text;
+  for (const std::string& item : items) text += (text.empty() ? "" : ", ") + item;
+  return text;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<NodeStore>> make_store(const Config& config) {
+  if (config.store.type == StoreType::kDirectory)
+    return std::unique_ptr<NodeStore>(
+        std::make_unique<DirectoryStore>(config.store.directory.path));
+  return make_error(ErrorCode::kUnsupported,
+                    "store.type: this meshd has no {} store: use directory",
+                    to_string(config.store.type));
+}
+
+Daemon::Daemon(Config config, std::filesystem::path config_file, PrivateKey key)
+    : config_(std::move(config)), config_file_(std::move(config_file)), key_(std::move(key)) {}
+
+Daemon::~Daemon() {
+  stopping_ = true;
+  // In the order of who calls whom: the API and the store call the loop.
+  api_.reset();
+  store_.reset();
+}
+
+Result<std::unique_ptr<Daemon>> Daemon::create(Config config, std::filesystem::path config_file) {
+  log::configure(config.log, config.node.name);
+  auto key = load_or_create_key(config.keys.directory);
+  if (!key) return key.error();
+  std::unique_ptr<Daemon> daemon(
+      new Daemon(std::move(config), std::move(config_file), std::move(*key)));
+  if (auto opened = daemon->open(); !opened) return opened.error();
+  return daemon;
+}
+
+Result<void> Daemon::open() {
+  auto loop = EventLoop::create();
+  if (!loop) return loop.error();
+  loop_ = std::move(*loop);
+  auto dataplane = LinuxDataplane::open();
+  if (!dataplane) return dataplane.error();
+  dataplane_ = std::move(*dataplane);
+  dataplane_->set_identity(&key_);
+  metrics_ = std::make_unique<Metrics>([this] { return status(); }, clock_);
+  auto store = make_store(config_);
+  if (!store) return store.error();
+  store_ = std::move(*store);
+
+  ReconcilerOptions options;
+  options.key = key_.public_key();
+  options.key_created = key_time(config_);
+  options.version = kVersion;
+  options.publish = [this](NodeRecord record) { store_->publish(std::move(record)); };
+  options.report = [this](std::shared_ptr<const Status> status) {
+    status_.store(std::move(status));
+  };
+  reconciler_ =
+      std::make_unique<Reconciler>(*dataplane_, clock_, *metrics_, config_, std::move(options));
+  return start_api();
+}
+
+Result<void> Daemon::start_api() {
+  ApiOptions options;
+  options.socket = config_.api.socket;
+  options.listen = config_.api.listen;
+  options.version = kVersion;
+  options.metrics = [this] { return metrics_->render(); };
+  auto api = ApiServer::start(std::move(options), *this);
+  if (!api) return api.error();
+  api_ = std::move(*api);
+  return {};
+}
+
+Result<void> Daemon::run() {
+  const auto stop = [this] {
+    log::info("stopping; the data path stays as it is");
+    (void)sd_notify(0, "STOPPING=1");
+    loop_->quit();
+  };
+  for (const int signal : {SIGTERM, SIGINT})
+    if (auto watched = loop_->on_signal(signal, stop); !watched) return watched;
+  if (auto watched = loop_->on_signal(SIGHUP, [this] { (void)reload(); }); !watched) return watched;
+  if (auto watched = loop_->on_readable(dataplane_->event_fd(), [this] { act(); }); !watched)
+    return watched;
+  log::info("starting",
+            {{"version", std::string(kVersion)}, {"public-key", key_.public_key().to_base64()}});
+  store_->start([this](StoreUpdate update) {
+    loop_->post([this, update = std::move(update)] {
+      reconciler_->on_store_update(update);
+      act();
+    });
+  });
+  act();
+  auto result = loop_->run();
+  stopping_ = true;
+  store_->stop();
+  return result;
+}
+
+void Daemon::act() {
+  const MonotonicTime next = reconciler_->pass();
+  note_pass();
+  if (auto armed = loop_->set_timer(next, [this] { act(); }); !armed)
+    log::error(armed.error().message);
+}
+
+void Daemon::note_pass() {
+  last_pass_ = clock_.now().monotonic.time_since_epoch().count();
+  {
+    const std::lock_guard lock(ready_mutex_);
+    not_ready_ = reconciler_->not_ready();
+  }
+  if (notified_ready_) return;
+  // systemd counts meshd as up when it works, whether or not the store answers yet.
+  notified_ready_ = true;
+  (void)sd_notify(0, "READY=1");
+}
+
+Result<std::string> Daemon::reload() {
+  (void)sd_notify(0, "RELOADING=1");
+  const auto finish = [](Result<std::string> result) {
+    (void)sd_notify(0, "READY=1");
+    if (!result)
+      log::error("the old configuration stays in force", {{"reason", result.error().message}});
+    return result;
+  };
+  ConfigResult loaded = load_config(config_file_);
+  if (const auto* problems = std::get_if<ConfigProblems>(&loaded)) {
+    std::string text;
+    for (const ConfigProblem& problem : *problems)
+      text += (text.empty() ? "" : "\n") + describe(problem);
+    metrics_->count_error("reload");
+    return finish(make_error(ErrorCode::kInvalid, "{}", text));
+  }
+  Config& wanted = std::get<Config>(loaded);
+  if (const auto keys = changed_but_needs_restart(config_, wanted); !keys.empty()) {
+    metrics_->count_error("reload");
+    return finish(make_error(ErrorCode::kInvalid,
+                             "{}: a reload cannot change this: restart meshd (the data path stays)",
+                             join(keys)));
+  }
+  config_ = std::move(wanted);
+  reconciler_->reconfigure(config_);
+  act();
+  log::info("the configuration was read again");
+  return finish(std::string("reloaded\n"));
+}
+
+// --- the API's threads
+// ---------------------------------------------------------------------------------------------------
+
+std::shared_ptr<const Status> Daemon::status() { return status_.load(); }
+
+ServiceHealth Daemon::health() {
+  const MonotonicTime last{Duration(last_pass_.load())};
+  const std::lock_guard lock(ready_mutex_);
+  ServiceHealth health;
+  health.live = last == MonotonicTime{} || clock_.now().monotonic - last < kStalledAfter;
+  health.reason = health.live ? not_ready_ : "the loop has not made a pass for too long";
+  health.ready = health.live && not_ready_.empty();
+  return health;
+}
+
+Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&) {
+  if (stopping_) return make_error(ErrorCode::kUnavailable, "meshd is stopping");
+  auto promise = std::make_shared<std::promise<Result<std::string>>>();
+  auto answer = promise->get_future();
+  loop_->post([this, promise, name = std::string(name)] { promise->set_value(execute(name)); });
+  if (answer.wait_for(kCommandTimeout) != std::future_status::ready)
+    return make_error(ErrorCode::kTimeout, "meshd is busy: it did not answer within {} s",
+                      kCommandTimeout.count());
+  return answer.get();
+}
+
+Result<std::string> Daemon::execute(const std::string& name) {
+  if (name == "reload") return reload();
+  if (name == "plan") return reconciler_->preview();
+  return make_error(
+      ErrorCode::kUnsupported,
+      "this meshd has no '{}' yet: set encryption.mode to off and reload to leave the mesh", name);
+}
+
+// --- --dry-run
+// -----------------------------------------------------------------------------------------------------------
+
+Result<std::string> dry_run(const Config& config) {
+  log::configure({LogLevel::kWarn, config.log.format}, config.node.name);
+  auto key = load_key(config.keys.directory);
+  if (!key && key.error().code != ErrorCode::kNotFound) return key.error();
+  auto dataplane = LinuxDataplane::open();
+  if (!dataplane) return dataplane.error();
+  auto store = make_store(config);
+  if (!store) return store.error();
+  const SystemClock clock;
+  std::shared_ptr<const Status> status;
+  Metrics metrics([&] { return status; }, clock);
+  std::string text;
+  ReconcilerOptions options;
+  if (key) options.key = key->public_key();
+  if (!key) text += "key: make a new one in " + config.keys.directory.string() + "\n";
+  options.dry_run = true;
+  options.publish = [&](const NodeRecord& record) {
+    text += "store: publish the record of " + record.name + "\n";
+  };
+  options.report = [&](std::shared_ptr<const Status> report) { status = std::move(report); };
+  Reconciler reconciler(**dataplane, clock, metrics, config, std::move(options));
+
+  std::promise<StoreUpdate> first;
+  std::once_flag once;
+  (*store)->start([&](StoreUpdate update) {
+    if (update.in_sync) std::call_once(once, [&] { first.set_value(std::move(update)); });
+  });
+  auto answer = first.get_future();
+  if (answer.wait_for(kCommandTimeout) == std::future_status::ready)
+    reconciler.on_store_update(answer.get());
+  (*store)->stop();
+  const std::string plan = reconciler.dry_run();
+  return text + plan;
+}
+
+}  // namespace mesh

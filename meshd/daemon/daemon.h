@@ -1,0 +1,79 @@
+// Daemon: puts the parts of one meshd together and runs them on one loop.
+//
+// Made, run and destroyed on one thread, which owns the state. The store's thread and the API's
+// threads reach it through EventLoop::post() and through the immutable Status of the last pass.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "mesh/clock.h"
+#include "mesh/dataplane.h"
+#include "mesh/node_store.h"
+#include "mesh/private_key.h"
+#include "meshd/daemon/api_server.h"
+#include "meshd/daemon/config.h"
+#include "meshd/daemon/event_loop.h"
+#include "meshd/daemon/metrics.h"
+#include "meshd/daemon/reconciler.h"
+
+namespace mesh {
+
+class SystemClock final : public Clock {
+ public:
+  Instant now() const override {
+    return {std::chrono::steady_clock::now(), std::chrono::system_clock::now()};
+  }
+};
+
+class Daemon final : private ApiBackend {
+ public:
+  // Reads or makes the key, opens the data plane, the store and the API. Every error is one line
+  // that says what to do.
+  static Result<std::unique_ptr<Daemon>> create(Config config, std::filesystem::path config_file);
+  ~Daemon() override;
+  Result<void> run();  // until SIGTERM or SIGINT; leaves the data path as it is
+
+ private:
+  Daemon(Config config, std::filesystem::path config_file, PrivateKey key);
+  Result<void> open();
+  Result<void> start_api();
+  void act();  // a pass, now
+  Result<std::string> reload();
+  void note_pass();
+
+  std::shared_ptr<const Status> status() override;
+  ServiceHealth health() override;
+  Result<std::string> command(std::string_view name, const nlohmann::json& arguments) override;
+  Result<std::string> execute(const std::string& name);
+
+  Config config_;
+  std::filesystem::path config_file_;
+  PrivateKey key_;
+  SystemClock clock_;
+  std::atomic<std::shared_ptr<const Status>> status_;
+  std::atomic<std::int64_t> last_pass_{0};  // steady clock, nanoseconds
+  std::atomic<bool> stopping_{false};
+  std::mutex ready_mutex_;  // guards not_ready_ alone
+  std::string not_ready_ = "the first pass is not done";
+
+  std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<Dataplane> dataplane_;
+  std::unique_ptr<NodeStore> store_;
+  std::unique_ptr<Reconciler> reconciler_;
+  std::unique_ptr<ApiServer> api_;
+  bool notified_ready_ = false;
+};
+
+// The store the configuration asks for. kUnsupported for the types this meshd does not have.
+Result<std::unique_ptr<NodeStore>> make_store(const Config& config);
+
+// meshd --dry-run: the plan against the live kernel and store, changing nothing.
+Result<std::string> dry_run(const Config& config);
+
+}  // namespace mesh

@@ -1,0 +1,86 @@
+#include "meshd/daemon/kernel_view.h"
+
+#include <algorithm>
+
+namespace mesh {
+
+void KernelView::set_scope(std::string device_name, Mirror::Tables tables) {
+  device_name_ = std::move(device_name);
+  tables_ = tables;
+  dataplane_.watch_tables(tables.w, tables.h);
+}
+
+Result<void> KernelView::read_device(Touched& touched) {
+  auto device = dataplane_.read_device();
+  if (device) {
+    mirror_.set_device(*device, touched);
+    return {};
+  }
+  if (device.error().code != ErrorCode::kNotFound) return device.error();
+  mirror_.clear_device(touched);
+  return {};
+}
+
+Result<void> KernelView::read_rp_filters() {
+  auto all = dataplane_.read_rp_filter("all");
+  if (!all) return all.error();
+  for (const auto& [name, link] : mirror_.links()) {
+    // A link may vanish between the dump and this; the next event says so.
+    if (auto value = dataplane_.read_rp_filter(name))
+      mirror_.set_rp_filter(name, std::max(*all, *value));
+  }
+  return {};
+}
+
+Result<void> KernelView::read_everything(Touched& touched) {
+  auto links = dataplane_.read_links();
+  if (!links) return links.error();
+  mirror_.set_links(*links);
+  auto addresses = dataplane_.read_addresses();
+  if (!addresses) return addresses.error();
+  mirror_.set_addresses(*addresses);
+  if (auto device = read_device(touched); !device) return device;
+  std::vector<Route> routes;
+  for (const std::uint32_t table : {tables_.w, tables_.h}) {
+    auto part = dataplane_.read_routes(table);
+    if (!part) return part.error();
+    routes.insert(routes.end(), part->begin(), part->end());
+  }
+  mirror_.set_routes(routes, touched);
+  auto rules = dataplane_.read_rules();
+  if (!rules) return rules.error();
+  mirror_.set_rules(*rules);
+  // No table, or no nf_tables at all: then there is nothing to compare with.
+  auto elements = dataplane_.read_elements();
+  mirror_.set_elements(elements ? std::optional(*elements) : std::nullopt, touched);
+  touched.everything = true;
+  return read_rp_filters();
+}
+
+Result<void> KernelView::sample(const std::map<NftElement, std::string>& owners, Touched& touched) {
+  const auto start = std::chrono::steady_clock::now();
+  auto device = read_device(touched);
+  read_counters(owners);
+  sample_cost_ = std::chrono::steady_clock::now() - start;
+  return device;
+}
+
+void KernelView::read_counters(const std::map<NftElement, std::string>& owners) {
+  if (!mirror_.ruleset_installed()) return;
+  if (auto counters = dataplane_.read_counters()) traffic_.update(*counters, owners);
+}
+
+std::set<std::string> KernelView::drain(Touched& touched) {
+  std::set<std::string> kinds;
+  for (const KernelEvent& event : dataplane_.drain_events())
+    if (auto kind = mirror_.apply(event, device_name_, touched); !kind.empty())
+      kinds.insert(std::move(kind));
+  return kinds;
+}
+
+void KernelView::acknowledge(const Operation& operation) {
+  if (std::holds_alternative<InstallRuleset>(operation.act)) traffic_.restart();
+  mirror_.apply(operation);
+}
+
+}  // namespace mesh

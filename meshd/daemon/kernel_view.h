@@ -1,0 +1,49 @@
+// KernelView: what the daemon knows of the kernel, and how it stays true: events at once, samples
+// of the WireGuard device at a pace that its size allows, and a full comparison now and then. Loop
+// thread.
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "core/mirror.h"
+#include "mesh/dataplane.h"
+#include "meshd/daemon/traffic.h"
+
+namespace mesh {
+
+class KernelView {
+ public:
+  explicit KernelView(Dataplane& dataplane) : dataplane_(dataplane) {}
+
+  void set_scope(std::string device_name, Mirror::Tables tables);
+  // Everything. What differs from the mirror is touched; `drift` names the kinds of objects that
+  // do.
+  Result<void> read_everything(Touched& touched);
+  // The device and the counters, which have no events.
+  Result<void> sample(const std::map<NftElement, std::string>& owners, Touched& touched);
+  // Counters alone, before elements go.
+  void read_counters(const std::map<NftElement, std::string>& owners);
+  // All events that wait. Returns the kinds of objects that were changed by somebody else.
+  std::set<std::string> drain(Touched& touched);
+  // What an acknowledged operation made of the kernel.
+  void acknowledge(const Operation& operation);
+
+  const Mirror& mirror() const { return mirror_; }
+  Traffic& traffic() { return traffic_; }
+  const Traffic& traffic() const { return traffic_; }
+  Duration sample_cost() const { return sample_cost_; }
+
+ private:
+  Result<void> read_device(Touched& touched);
+  Result<void> read_rp_filters();
+
+  Dataplane& dataplane_;
+  std::string device_name_;
+  Mirror::Tables tables_;
+  Mirror mirror_;
+  Traffic traffic_;
+  Duration sample_cost_{};
+};
+
+}  // namespace mesh

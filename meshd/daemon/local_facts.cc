@@ -1,0 +1,94 @@
+#include "meshd/daemon/local_facts.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <tuple>
+
+namespace mesh {
+namespace {
+
+constexpr std::uint32_t kMinimumMtu =
+    1280;  // below it the kernel removes a device's IPv6 addresses for good
+constexpr std::uint32_t kOverheadIpv4 = 60;  // outer header 20, UDP 8, WireGuard 32
+constexpr std::uint32_t kOverheadIpv6 = 80;
+
+const Link* link_by_index(const Mirror& mirror, int index) {
+  for (const auto& [name, link] : mirror.links())
+    if (link.index == index) return &link;
+  return nullptr;
+}
+
+}  // namespace
+
+LocalNode local_from_config(const Config& config) {
+  LocalNode local;
+  local.name = config.node.name;
+  local.addresses = config.node.addresses;
+  local.cidrs = config.node.cidrs;
+  local.mode = config.encryption.mode;
+  local.host_traffic = config.encryption.host_traffic;
+  local.fallback_after = config.encryption.fallback_after;
+  local.keepalive = static_cast<std::uint16_t>(config.wireguard.persistent_keepalive.count());
+  local.device_name = config.wireguard.interface;
+  local.listen_port = config.wireguard.listen_port;
+  local.fwmark = config.wireguard.fwmark;
+  local.table_w = config.wireguard.routing_table;
+  local.table_h = config.wireguard.host_table();
+  local.rule_priority = config.wireguard.rule_priority;
+  std::error_code error;
+  local.ipv6 = std::filesystem::exists("/proc/sys/net/ipv6", error);
+  return local;
+}
+
+Result<std::vector<IpAddress>> default_addresses(Dataplane& dataplane, const Mirror& mirror) {
+  auto routes = dataplane.read_routes(kMainTable);
+  if (!routes) return routes.error();
+  const Route* best = nullptr;
+  for (const Route& route : *routes) {
+    if (!route.key.destination.is_default() || route.type != RouteType::kUnicast || route.oif == 0)
+      continue;
+    const auto rank = [](const Route& r) {
+      return std::tuple(r.key.destination.family(), r.key.metric);
+    };
+    if (best == nullptr || rank(route) < rank(*best)) best = &route;
+  }
+  if (best == nullptr)
+    return make_error(
+        ErrorCode::kNotFound,
+        "this host has no default route to take its underlay addresses from: set node.addresses");
+  std::vector<IpAddress> addresses;
+  for (const LocalAddress& address : mirror.addresses())
+    if (address.ifindex == best->oif && !address.deprecated_or_temporary &&
+        address.address.why_not_reachable().empty())
+      addresses.push_back(address.address);
+  if (addresses.empty())
+    return make_error(ErrorCode::kNotFound,
+                      "the interface of the default route has no address that peers could reach: "
+                      "set node.addresses");
+  return addresses;
+}
+
+void fill_from_links(LocalNode& local, const Config& config, const Mirror& mirror) {
+  local.host_addresses.clear();
+  local.loosened_links = {local.device_name};
+  const int device = mirror.index_of(local.device_name);
+  std::uint32_t underlay_mtu = std::numeric_limits<std::uint32_t>::max();
+  for (const LocalAddress& address : mirror.addresses()) {
+    if (address.ifindex == device || !address.address.why_not_reachable().empty()) continue;
+    local.host_addresses.insert(address.address);
+    const bool underlay = std::find(local.addresses.begin(), local.addresses.end(),
+                                    address.address) != local.addresses.end();
+    const Link* link = link_by_index(mirror, address.ifindex);
+    if (!underlay || link == nullptr) continue;
+    local.loosened_links.insert(link->name);
+    underlay_mtu = std::min(underlay_mtu, link->mtu);
+  }
+  local.mtu = config.wireguard.mtu;
+  if (local.mtu != 0 || underlay_mtu == std::numeric_limits<std::uint32_t>::max()) return;
+  // Peers may choose any of my families: the wider header decides.
+  const std::uint32_t overhead = local.has_family(Family::kIpv6) ? kOverheadIpv6 : kOverheadIpv4;
+  local.mtu = std::max(underlay_mtu > overhead ? underlay_mtu - overhead : 0, kMinimumMtu);
+}
+
+}  // namespace mesh

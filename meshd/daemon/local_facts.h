@@ -1,0 +1,26 @@
+// From configuration and kernel to LocalNode: what this node is. Free of I/O but for what the data
+// plane is asked.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/local_node.h"
+#include "core/mirror.h"
+#include "mesh/dataplane.h"
+#include "meshd/daemon/config.h"
+
+namespace mesh {
+
+// The parts that only the configuration decides.
+LocalNode local_from_config(const Config& config);
+
+// The underlay addresses when the configuration names none: the global ones of the interface with
+// the default route. kNotFound, with the remedy, when there is no default route.
+Result<std::vector<IpAddress>> default_addresses(Dataplane& dataplane, const Mirror& mirror);
+
+// Fills what depends on the links and addresses of this host: host_addresses, the device's MTU, the
+// links whose reverse-path filter has to be loose.
+void fill_from_links(LocalNode& local, const Config& config, const Mirror& mirror);
+
+}  // namespace mesh

@@ -1,0 +1,104 @@
+#include "meshd/daemon/own_record.h"
+
+#include <algorithm>
+
+#include "core/announcement.h"
+
+namespace mesh {
+namespace {
+
+constexpr Duration kQuiet =
+    std::chrono::minutes(2);       // without another overwriting, a conflict is over
+constexpr int kConflictAfter = 3;  // one overwriting is an accident
+constexpr Duration kSettle =
+    std::chrono::milliseconds(500);  // from writing a record to seeing it in the store
+
+std::map<std::string, std::string> ours(const NodeRecord& record) {
+  std::map<std::string, std::string> annotations;
+  for (const auto& [key, value] : record.annotations)
+    if (key.starts_with(kAnnotationPrefix)) annotations.emplace(key, value);
+  return annotations;
+}
+
+}  // namespace
+
+NodeRecord make_own_record(const LocalNode& local, const std::map<std::string, std::string>& labels,
+                           const std::string& problem) {
+  NodeRecord record;
+  record.name = local.name;
+  record.addresses = local.addresses;
+  record.cidrs = local.cidrs;
+  record.labels = labels;
+  Announcement announcement;
+  announcement.mode = local.mode;
+  announcement.host_traffic = local.host_traffic;
+  if (!local.has_wireguard()) {
+    announcement.support = "none: " + problem;
+  } else {
+    announcement.support = to_string(local.backend);
+    // A node that turns encryption off withdraws its key, so that the others stop sending through
+    // it.
+    if (!local.withdrawn()) announcement.key = local.key;
+    for (const IpAddress& address : local.addresses)
+      announcement.endpoints.push_back({address, local.listen_port});
+  }
+  record.annotations = write_announcement(announcement);
+  return record;
+}
+
+void OwnRecord::set(NodeRecord wanted) {
+  if (wanted == wanted_) return;
+  wanted_ = std::move(wanted);
+  published_ = seen_ = waiting_ = false;
+}
+
+// Annotations of others in my record are theirs.
+bool OwnRecord::equal(const NodeRecord& stored) const {
+  return stored.name == wanted_.name && stored.addresses == wanted_.addresses &&
+         stored.cidrs == wanted_.cidrs && stored.labels == wanted_.labels &&
+         stored.problems.empty() && ours(stored) == ours(wanted_);
+}
+
+std::optional<MonotonicTime> OwnRecord::reconcile(const NodeRecord* stored, bool in_sync,
+                                                  MonotonicTime now) {
+  if (wanted_.name.empty()) return std::nullopt;
+  if (overwritten_ > 0 && now - last_overwritten_ > kQuiet) {
+    overwritten_ = 0;
+    conflict_.clear();
+    pause_.reset();
+  }
+  if (stored != nullptr && equal(*stored)) {
+    published_ = seen_ = true;
+    waiting_ = false;
+    return std::nullopt;
+  }
+  if (published_ && !in_sync) return std::nullopt;  // the store itself keeps trying
+  if (published_ && !waiting_) {
+    if (seen_) {
+      note_overwritten(stored != nullptr);
+      last_overwritten_ = now;
+    }
+    // The first overwriting is put back at once; what was written and is not shown yet gets a
+    // moment to appear.
+    const Duration pause =
+        seen_ && overwritten_ == 1 ? Duration::zero() : std::max<Duration>(pause_.next(), kSettle);
+    publish_again_ = now + pause;
+    waiting_ = true;
+  }
+  if (published_ && now < publish_again_) return publish_again_;
+  published_ = true;
+  seen_ = waiting_ = false;
+  publish_(wanted_);
+  return now + kSettle;
+}
+
+void OwnRecord::note_overwritten(bool readable) {
+  ++overwritten_;
+  if (overwritten_ < kConflictAfter) return;
+  conflict_ = fmt::format(
+      "somebody else writes the record of {}{}: two machines may claim one name; give each its own "
+      "node.name",
+      wanted_.name, readable ? "" : " (it was removed or made unreadable)");
+}
+
+}  // namespace mesh

@@ -1,0 +1,117 @@
+// Reconciler: the one pass that everything goes through: gather → decide → plan → execute → report.
+//
+// Loop thread only; it owns the state. Inputs (store updates, kernel events, a new configuration)
+// only record what changed; pass() acts. A pass without news costs next to nothing; a failed
+// operation is tried again with back-off and never stops the others.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/mesh_model.h"
+#include "core/planner.h"
+#include "core/status.h"
+#include "mesh/clock.h"
+#include "mesh/dataplane.h"
+#include "mesh/node_store.h"
+#include "meshd/daemon/config.h"
+#include "meshd/daemon/kernel_view.h"
+#include "meshd/daemon/metrics.h"
+#include "meshd/daemon/own_record.h"
+
+namespace mesh {
+
+struct ReconcilerOptions {
+  PublicKey key;
+  WallTime key_created{};
+  std::string version;
+  std::function<void(NodeRecord)> publish;                    // to the store
+  std::function<void(std::shared_ptr<const Status>)> report;  // after each pass
+  bool dry_run = false;                                       // change nothing: for dry_run() alone
+};
+
+class Reconciler {
+ public:
+  Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metrics, Config config,
+             ReconcilerOptions options);
+
+  void on_store_update(const StoreUpdate& update);
+  void on_kernel_events();
+  void reconfigure(Config config);  // a reload that was found possible
+
+  // Acts on all that was recorded. Returns when to call again if nothing else happens.
+  MonotonicTime pass();
+  // What a pass would do now, after reading everything afresh; changes nothing.
+  Result<std::string> preview();
+  // One pass that only says what it would do. Needs options.dry_run.
+  std::string dry_run();
+  // The store has answered and the last pass left nothing undone; else why not.
+  const std::string& not_ready() const { return not_ready_; }
+
+ private:
+  // --- gather ---
+  void gather(Instant now);
+  void ensure_device(Instant now);
+  void assume_device(bool exists);
+  void read_kernel(Instant now);
+  void sample_device(Instant now);
+  void update_local(Instant now);
+  void count_repairs(const std::set<std::string>& kinds, const Touched& drifted);
+  // --- decide, plan, execute, report ---
+  void decide(Instant now);
+  void execute(const Plan& plan, Instant now);
+  void note_results(const Plan& plan, const std::vector<Result<void>>& results, Instant now);
+  void keep_own_record(Instant now);
+  void report(Instant now);
+  void log_changes(const std::vector<std::string>& nodes);
+  MonotonicTime next_time(Instant now) const;
+  bool carries_traffic() const;
+  PlanLimits limits(Instant now) const;
+  std::vector<std::string> warnings() const;
+  void note_problem(const std::string& place, const std::string& message);
+  void clear_problem(const std::string& place);
+
+  Dataplane& dataplane_;
+  const Clock& clock_;
+  Metrics& metrics_;
+  Config config_;
+  ReconcilerOptions options_;
+
+  MeshModel model_;
+  Desired desired_;
+  KernelView kernel_;
+  OwnRecord own_record_;
+  Touched touched_;
+
+  BackendChoice backend_;
+  bool device_known_ = false;    // ensure_device has answered for the device as it is now
+  bool adopted_ = false;         // what was running at the start has been taken over
+  bool read_everything_ = true;  // the mirror cannot be trusted
+  bool sample_now_ = true;
+  bool failed_ = false;          // the last pass left something undone
+  std::string device_problem_;   // why the device cannot be used although it exists
+  std::set<std::string> drift_;  // kinds of objects that somebody else changed since the last pass
+  Touched drifted_;
+  std::string dry_run_text_;
+  std::uint64_t repairs_ = 0;
+  bool store_in_sync_ = false;
+  std::string store_error_;
+  std::optional<WallTime> store_changed_;
+  std::map<std::string, std::string> problems_;  // by place; what is wrong now, each logged once
+  std::string not_ready_ = "the first pass is not done";
+
+  MonotonicTime retry_device_at_{};
+  MonotonicTime next_sample_{};
+  MonotonicTime next_full_{};
+  MonotonicTime retry_at_{};
+  MonotonicTime nftables_again_{};
+  std::optional<MonotonicTime> own_record_again_;
+  Backoff retry_{std::chrono::milliseconds(200), std::chrono::seconds(30)};
+};
+
+}  // namespace mesh

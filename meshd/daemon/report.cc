@@ -1,0 +1,90 @@
+#include "meshd/daemon/report.h"
+
+namespace mesh {
+namespace {
+
+// What the peer itself says of its lack of WireGuard, behind our own words for it.
+std::string detail_of(const Peer& peer) {
+  const Decision& decision = peer.decision();
+  std::string detail(explain(decision.reason));
+  const Announcement& announcement = peer.announcement();
+  if (decision.reason == Reason::kPeerUnsupported && announcement.support.starts_with("none: "))
+    detail += ": " + announcement.support.substr(6);
+  if (decision.reason == Reason::kHandshaking && peer.candidate() && peer.active())
+    detail = "proving its new key";
+  if (decision.reason == Reason::kInvalidRecord) detail += ", the last good one stays in force";
+  return detail;
+}
+
+std::optional<Backend> published_backend(const Announcement& announcement) {
+  if (announcement.unsupported) return Backend::kNone;
+  if (announcement.support == to_string(Backend::kKernel)) return Backend::kKernel;
+  if (announcement.support == to_string(Backend::kUserspace)) return Backend::kUserspace;
+  return std::nullopt;
+}
+
+void add_tunnel(PeerStatus& status, const Peer& peer, const ReportInputs& inputs) {
+  status.endpoint = peer.endpoint(inputs.model.local());
+  if (!peer.active()) return;
+  const auto found = inputs.mirror.peers().find(peer.active()->key);
+  if (found == inputs.mirror.peers().end()) return;
+  // Where the packets really go: the kernel may have learned another endpoint than the record's.
+  if (found->second.endpoint) status.endpoint = found->second.endpoint;
+  status.last_handshake = found->second.last_handshake;
+  status.rx_bytes = found->second.rx_bytes;
+  status.tx_bytes = found->second.tx_bytes;
+}
+
+PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportInputs& inputs) {
+  PeerStatus status;
+  status.node = node;
+  status.state = peer.decision().state;
+  status.reason = peer.decision().reason;
+  status.path = peer.decision().path;
+  status.detail = detail_of(peer);
+  status.since = peer.since();
+  status.mode = peer.mode(inputs.model.local());
+  status.backend = published_backend(peer.announcement());
+  status.public_key = peer.announcement().key;
+  status.addresses = peer.accepted().addresses;
+  status.cidrs = peer.accepted().cidrs;
+  status.labels = peer.record().labels;
+  status.warnings = peer.warnings();
+  add_tunnel(status, peer, inputs);
+  const auto bytes = [&](NftSet set) { return inputs.traffic.bytes(node, set); };
+  status.plaintext_rx_bytes = bytes(NftSet::kRxPlaintext);
+  status.plaintext_tx_bytes = bytes(NftSet::kTxPlaintext);
+  status.dropped_bytes = bytes(NftSet::kTxRequired) + bytes(NftSet::kRxRequired);
+  status.foreign_source_bytes = bytes(NftSet::kForeign);
+  return status;
+}
+
+}  // namespace
+
+Status make_status(const ReportInputs& inputs) {
+  const LocalNode& local = inputs.model.local();
+  Status status;
+  status.node = local.name;
+  status.version = inputs.version;
+  status.backend = local.backend;
+  status.backend_reason = inputs.backend_reason;
+  status.interface = local.device_name;
+  if (!local.key.is_zero()) {
+    status.public_key = local.key;
+    status.key_created = inputs.key_created;
+  }
+  status.listen_port = local.listen_port;
+  status.mode = local.mode;
+  status.store = inputs.store;
+  status.repairs = inputs.repairs;
+  status.last_reconcile = inputs.now;
+  status.error = inputs.error;
+  status.warnings = inputs.warnings;
+  for (const auto& [node, message] : inputs.model.refused())
+    status.refused_records.push_back({node, message});
+  for (const auto& [node, peer] : inputs.model.peers())
+    status.peers.push_back(peer_status(node, peer, inputs));
+  return status;
+}
+
+}  // namespace mesh

@@ -1,0 +1,32 @@
+// Report: what the daemon says of itself, from what it knows. Pure but for its inputs; loop thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/mesh_model.h"
+#include "core/mirror.h"
+#include "core/status.h"
+#include "meshd/daemon/config.h"
+#include "meshd/daemon/traffic.h"
+
+namespace mesh {
+
+struct ReportInputs {
+  const Config& config;
+  const MeshModel& model;
+  const Mirror& mirror;
+  const Traffic& traffic;
+  std::string backend_reason;
+  StoreStatus store;
+  std::uint64_t repairs = 0;
+  WallTime now{};
+  WallTime key_created{};
+  std::string error;
+  std::vector<std::string> warnings;
+  std::string version;
+};
+
+Status make_status(const ReportInputs& inputs);
+
+}  // namespace mesh
