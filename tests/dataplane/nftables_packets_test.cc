@@ -1,0 +1,395 @@
+// What table "inet meshd" does with packets: real sockets, real routing, one node between a
+// workload, a peer on the underlay, an outside client, and a mesh device that the test serves.
+//
+//   workload 10.1.0.5 ── work0 ┐                 ┌ mesh0 (TUN: the test is WireGuard)
+//                              ├── node ─────────┤
+//   outside 172.31.0.9 ── out0 ┘  192.0.2.1      └ under0 ── peer 192.0.2.2, its workload 10.2.0.5
+//
+// IPv6 the same with fd01::5, 2001:db8::1, 2001:db8::2, fd02::5 and fd31::9.
+#include <gmock/gmock.h>
+
+#include <map>
+
+#include "dataplane/network_namespace.h"
+#include "dataplane/packets.h"
+#include "meshd/dataplane/nftables_elements.h"
+#include "meshd/dataplane/nftables_ruleset.h"
+#include "meshd/dataplane/nftables_table.h"
+#include "meshd/dataplane/rtnetlink.h"
+
+namespace mesh {
+namespace {
+
+using test::Addresses;
+using test::eventually;
+using test::ip;
+using test::NetworkNamespace;
+using test::run;
+using testing::Contains;
+using testing::IsEmpty;
+using testing::Not;
+using testing::Pair;
+using testing::UnorderedElementsAre;
+
+constexpr std::uint32_t kTable = 5182;
+constexpr std::uint32_t kMark = 0x2000;
+constexpr std::uint64_t kDatagram4 = 128;  // 100 bytes, UDP and IP headers
+constexpr std::uint64_t kDatagram6 = 148;
+
+// Packets and bytes of each set that counted anything.
+using Counts = std::map<NftSet, std::pair<std::uint64_t, std::uint64_t>>;
+
+class PacketsTest : public test::NamespaceTest, public testing::WithParamInterface<Family> {
+ protected:
+  void SetUp() override {
+    NamespaceTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    node_.emplace(NetworkNamespace::current());
+    make_topology();
+    route_.emplace(*Rtnetlink::open());
+    auto table = NftablesTable::open();
+    ASSERT_TRUE(table) << table.error().message;
+    const auto installed = table->install({.device = "mesh0", .fwmark = kMark});
+    ASSERT_TRUE(installed) << installed.error().message;
+    elements_.emplace(*NftablesElements::open());
+    fill_sets();
+    put_rules();
+    at_peer_.emplace(in(*peer_, [] { return test::capture("far0"); }));
+    at_workload_.emplace(in(*work_, [] { return test::capture("w0"); }));
+  }
+
+  static bool v4() { return GetParam() == Family::kIpv4; }
+  static IpAddress node() { return ip(v4() ? "192.0.2.1" : "2001:db8::1"); }
+  static IpAddress peer() { return ip(v4() ? "192.0.2.2" : "2001:db8::2"); }
+  static IpAddress workload() { return ip(v4() ? "10.1.0.5" : "fd01::5"); }
+  static IpAddress peer_workload() { return ip(v4() ? "10.2.0.5" : "fd02::5"); }
+  static IpAddress outside() { return ip(v4() ? "172.31.0.9" : "fd31::9"); }
+  static IpAddress outside_gateway() { return ip(v4() ? "172.31.0.1" : "fd31::1"); }
+  static Cidr own_prefix() { return Cidr(workload(), v4() ? 24 : 64); }
+  static Cidr peer_prefix() { return Cidr(peer_workload(), v4() ? 24 : 64); }
+
+  template <class F>
+  std::invoke_result_t<F> in(const NetworkNamespace& where, F&& act) {
+    where.enter();
+    auto result = act();
+    node_->enter();
+    return result;
+  }
+  int send_from(const NetworkNamespace& where, const IpAddress& source,
+                const IpAddress& destination, const std::string& device = "") {
+    return in(where, [&] { return test::send_udp(source, destination, device); });
+  }
+
+  // Where the peer's prefix goes: the device, or past the mesh.
+  void route_peer(RouteType type) {
+    Route route;
+    route.key = {kTable, peer_prefix(), 1024};
+    route.type = type;
+    route.oif = type == RouteType::kUnicast ? test::index_of("mesh0") : 0;
+    ASSERT_TRUE(route_->put_routes({&route, 1}).front());
+  }
+  void put(NftSet set, const Cidr& prefix) {
+    const NftElementChange change{{set, {prefix.base(), prefix.last()}}, false};
+    const auto result = elements_->apply({&change, 1}).front();
+    ASSERT_TRUE(result) << result.error().message;
+  }
+
+  Counts counts() {
+    Counts counted;
+    const auto counters = elements_->read_counters();
+    EXPECT_TRUE(counters);
+    for (const NftCounter& counter : *counters) {
+      if (counter.packets == 0) continue;
+      counted[counter.element.set].first += counter.packets;
+      counted[counter.element.set].second += counter.bytes;
+    }
+    return counted;
+  }
+  static auto one_packet() { return Pair(1U, v4() ? kDatagram4 : kDatagram6); }
+
+  // A datagram between the nodes themselves, which follows what was sent before it by the same way.
+  void expect_nothing_but_node_to_node(test::PacketReader& reader, const Addresses& forbidden) {
+    EXPECT_EQ(send_from(*node_, node(), peer()), 0);
+    ASSERT_TRUE(reader.wait_for({node(), peer()}));
+    EXPECT_THAT(reader.seen(), Not(Contains(forbidden)));
+  }
+
+  NetworkNamespace& node_ns() { return *node_; }
+  NetworkNamespace& peer_ns() { return *peer_; }
+  NetworkNamespace& work_ns() { return *work_; }
+  NetworkNamespace& outside_ns() { return *outside_; }
+  test::PacketReader& tun() { return *tun_; }
+  test::PacketReader& at_peer() { return *at_peer_; }
+  test::PacketReader& at_workload() { return *at_workload_; }
+
+ private:
+  void make_topology() {
+    peer_.emplace(NetworkNamespace::make());
+    work_.emplace(NetworkNamespace::make());
+    outside_.emplace(NetworkNamespace::make());
+    // Without duplicate detection, which would hold the first packets back for seconds; and with
+    // somebody who takes the datagrams, so that no ICMP errors go back.
+    for (const NetworkNamespace* one : {&*node_, &*peer_, &*work_, &*outside_})
+      sinks_.push_back(in(*one, [] {
+        run("sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.dad_transmits=0");
+        return test::udp_sink();
+      }));
+    connect("under0", *peer_, "far0", {"192.0.2.1/24", "2001:db8::1/64"},
+            {"192.0.2.2/24", "2001:db8::2/64"});
+    connect("work0", *work_, "w0", {"10.1.0.1/24", "fd01::1/64"}, {"10.1.0.5/24", "fd01::5/64"});
+    connect("out0", *outside_, "o0", {"172.31.0.1/24", "fd31::1/64"},
+            {"172.31.0.9/24", "fd31::9/64"});
+    tun_.emplace(test::open_tun("mesh0"));
+    run("ip link set mesh0 up mtu 1380 && ip addr add 10.1.0.1/32 dev mesh0 && "
+        "ip -6 addr add fd01::1/128 dev mesh0 nodad");
+    run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 "
+        "net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 && "
+        "for c in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $c; done");
+    run("ip route add 10.2.0.0/24 via 192.0.2.2 && ip -6 route add fd02::/64 via 2001:db8::2");
+    (void)in(*peer_, [] {
+      return run(
+          "ip link set lo up && ip addr add 10.2.0.5/32 dev lo && "
+          "ip -6 addr add fd02::5/128 dev lo nodad && ip route add default via 192.0.2.1 && "
+          "ip -6 route add default via 2001:db8::1");
+    });
+    (void)in(*work_, [] {
+      return run("ip route add default via 10.1.0.1 && ip -6 route add default via fd01::1");
+    });
+    (void)in(*outside_, [] {
+      return run("ip route add default via 172.31.0.1 && ip -6 route add default via fd31::1");
+    });
+  }
+  void connect(const std::string& here, const NetworkNamespace& other, const std::string& there,
+               const std::array<std::string, 2>& ours, const std::array<std::string, 2>& theirs) {
+    run(fmt::format("ip link add {} type veth peer name {} netns /proc/{}/fd/{}", here, there,
+                    getpid(), other.fd()));
+    configure(here, ours);
+    other.enter();
+    configure(there, theirs);
+    node_->enter();
+  }
+  static void configure(const std::string& link, const std::array<std::string, 2>& addresses) {
+    run(
+        fmt::format("ip addr add {1} dev {0} && ip -6 addr add {2} dev {0} nodad && "
+                    "ip link set {0} up",
+                    link, addresses[0], addresses[1]));
+  }
+  void fill_sets() {
+    put(NftSet::kOwn, own_prefix());
+    put(NftSet::kOwn, Cidr::host(node()));
+    put(NftSet::kOwnAddress, Cidr::host(node()));
+    put(NftSet::kPeerAddress, Cidr::host(peer()));
+    for (const NftSet set : {NftSet::kForeign, NftSet::kTxWireguard, NftSet::kRxWireguard,
+                             NftSet::kTxPlaintext, NftSet::kRxPlaintext})
+      put(set, peer_prefix());
+    for (const NftSet set :
+         {NftSet::kTxWireguard, NftSet::kRxWireguard, NftSet::kTxPlaintext, NftSet::kRxPlaintext})
+      put(set, Cidr::host(peer()));
+  }
+  void put_rules() {
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+      Rule rule;
+      rule.family = family;
+      rule.priority = 99;
+      rule.invert = true;
+      rule.fwmark = rule.fwmask = kMark;
+      rule.table = kTable;
+      ASSERT_TRUE(route_->put_rule(rule));
+    }
+  }
+
+  std::optional<NetworkNamespace> node_, peer_, work_, outside_;
+  std::optional<test::PacketReader> tun_, at_peer_, at_workload_;
+  std::vector<UniqueFd> sinks_;
+  std::optional<Rtnetlink> route_;
+  std::optional<NftablesElements> elements_;
+};
+INSTANTIATE_TEST_SUITE_P(BothFamilies, PacketsTest, testing::Values(Family::kIpv4, Family::kIpv6),
+                         [](const auto& instance) {
+                           return instance.param == Family::kIpv4 ? "IPv4" : "IPv6";
+                         });
+
+// Counting
+
+TEST_P(PacketsTest, AForwardedPacketThroughTheMeshCountsOnceAsSentThroughWireguard) {
+  route_peer(RouteType::kUnicast);
+  ASSERT_EQ(send_from(work_ns(), workload(), peer_workload()), 0);
+  ASSERT_TRUE(tun().wait_for({workload(), peer_workload()}));
+  EXPECT_THAT(counts(), UnorderedElementsAre(Pair(NftSet::kTxWireguard, one_packet())));
+}
+
+TEST_P(PacketsTest, ALocallyMadePacketThroughTheMeshCountsOnce) {
+  route_peer(RouteType::kUnicast);
+  ASSERT_EQ(test::send_udp(ip(v4() ? "10.1.0.1" : "fd01::1"), peer_workload()), 0);
+  ASSERT_TRUE(tun().wait_for({ip(v4() ? "10.1.0.1" : "fd01::1"), peer_workload()}));
+  EXPECT_THAT(counts(), UnorderedElementsAre(Pair(NftSet::kTxWireguard, one_packet())));
+}
+
+TEST_P(PacketsTest, APacketOutOfTheMeshCountsOnceAsReceivedThroughWireguard) {
+  for (const IpAddress& source : {peer_workload(), peer()}) {
+    const auto packet = test::udp_packet(source, workload());
+    ASSERT_EQ(write(tun().fd(), packet.data(), packet.size()), static_cast<ssize_t>(packet.size()));
+    ASSERT_TRUE(at_workload().wait_for({source, workload()}));
+  }
+  EXPECT_THAT(counts(), UnorderedElementsAre(Pair(NftSet::kRxWireguard,
+                                                  Pair(2U, 2 * (v4() ? kDatagram4 : kDatagram6)))));
+}
+
+TEST_P(PacketsTest, PlaintextCountsOncePerDirection) {
+  route_peer(RouteType::kThrow);
+  ASSERT_EQ(send_from(work_ns(), workload(), peer_workload()), 0);
+  ASSERT_TRUE(at_peer().wait_for({workload(), peer_workload()}));
+  EXPECT_THAT(counts(), UnorderedElementsAre(Pair(NftSet::kTxPlaintext, one_packet())));
+  ASSERT_EQ(send_from(peer_ns(), peer_workload(), workload()), 0);
+  ASSERT_TRUE(at_workload().wait_for({peer_workload(), workload()}));
+  EXPECT_THAT(counts(), UnorderedElementsAre(Pair(NftSet::kTxPlaintext, one_packet()),
+                                             Pair(NftSet::kRxPlaintext, one_packet())));
+}
+
+TEST_P(PacketsTest, WorkloadToNodeAddressInPlaintextCountsOncePerDirection) {
+  ASSERT_EQ(send_from(work_ns(), workload(), peer()), 0);
+  ASSERT_TRUE(at_peer().wait_for({workload(), peer()}));
+  ASSERT_EQ(send_from(peer_ns(), peer(), workload()), 0);
+  ASSERT_TRUE(at_workload().wait_for({peer(), workload()}));
+  EXPECT_THAT(counts(), UnorderedElementsAre(Pair(NftSet::kTxPlaintext, one_packet()),
+                                             Pair(NftSet::kRxPlaintext, one_packet())));
+}
+
+TEST_P(PacketsTest, WhatTheNodesThemselvesSayToEachOtherCountsNowhere) {
+  auto at_node = test::capture("under0");
+  ASSERT_EQ(test::send_udp(node(), peer()), 0);
+  ASSERT_EQ(send_from(peer_ns(), peer(), node()), 0);
+  ASSERT_TRUE(at_peer().wait_for({node(), peer()}));
+  ASSERT_TRUE(at_node.wait_for({peer(), node()}));
+  EXPECT_THAT(counts(), IsEmpty());
+}
+
+TEST_P(PacketsTest, TrafficWithOthersCountsNowhere) {
+  ASSERT_EQ(send_from(work_ns(), workload(), outside()), 0);
+  ASSERT_EQ(send_from(outside_ns(), outside(), workload()), 0);
+  ASSERT_TRUE(at_workload().wait_for({outside(), workload()}));
+  EXPECT_THAT(counts(), IsEmpty());
+}
+
+// Sources that are not in our record
+
+TEST_P(PacketsTest, AForwardedForeignSourceKeepsThePathItHadWithoutMeshd) {
+  route_peer(RouteType::kUnicast);
+  ASSERT_EQ(send_from(outside_ns(), outside(), peer_workload()), 0);
+  ASSERT_TRUE(at_peer().wait_for({outside(), peer_workload()}));
+  EXPECT_THAT(counts(), UnorderedElementsAre(Pair(NftSet::kForeign, one_packet())));
+}
+
+TEST_P(PacketsTest, ALocalForeignSourceKeepsThePathItHadWithoutMeshd) {
+  route_peer(RouteType::kUnicast);
+  ASSERT_EQ(test::send_udp(outside_gateway(), peer_workload()), 0);
+  ASSERT_TRUE(at_peer().wait_for({outside_gateway(), peer_workload()}));
+  EXPECT_THAT(counts(), UnorderedElementsAre(Pair(NftSet::kForeign, one_packet())));
+}
+
+TEST_P(PacketsTest, AForeignSourceIsDroppedWhereThePeerIsRequired) {
+  route_peer(RouteType::kUnicast);
+  put(NftSet::kTxRequired, peer_prefix());
+  ASSERT_EQ(send_from(outside_ns(), outside(), peer_workload()), 0);
+  EXPECT_EQ(test::send_udp(outside_gateway(), peer_workload()), EPERM);
+  ASSERT_TRUE(eventually([&] { return counts()[NftSet::kTxRequired].first == 2; }));
+  expect_nothing_but_node_to_node(at_peer(), {outside(), peer_workload()});
+}
+
+// The guard
+
+TEST_P(PacketsTest, TheGuardDropsWhatWouldLeaveUnencryptedEvenFromASocketBoundToADevice) {
+  route_peer(RouteType::kThrow);
+  put(NftSet::kTxRequired, peer_prefix());
+  const IpAddress local = ip(v4() ? "10.1.0.1" : "fd01::1");
+  ASSERT_EQ(send_from(work_ns(), workload(), peer_workload()), 0);
+  EXPECT_EQ(test::send_udp(local, peer_workload()), EPERM);
+  EXPECT_EQ(test::send_udp(local, peer_workload(), "under0"), EPERM);
+  const auto three = Pair(3U, 3 * (v4() ? kDatagram4 : kDatagram6));
+  ASSERT_TRUE(eventually([&] { return counts()[NftSet::kTxRequired].first == 3; }));
+  EXPECT_THAT(counts(), UnorderedElementsAre(Pair(NftSet::kTxRequired, three)))
+      << "what was dropped did not leave in plaintext";
+  expect_nothing_but_node_to_node(at_peer(), {workload(), peer_workload()});
+}
+
+TEST_P(PacketsTest, TheGuardLetsThroughWhatLeavesByTheMesh) {
+  route_peer(RouteType::kUnicast);
+  put(NftSet::kTxRequired, peer_prefix());
+  ASSERT_EQ(send_from(work_ns(), workload(), peer_workload()), 0);
+  ASSERT_TRUE(tun().wait_for({workload(), peer_workload()}));
+  EXPECT_THAT(counts(), UnorderedElementsAre(Pair(NftSet::kTxWireguard, one_packet())));
+}
+
+TEST_P(PacketsTest, TheGuardDropsWhatArrivesUnencrypted) {
+  put(NftSet::kRxRequired, peer_prefix());
+  ASSERT_EQ(send_from(peer_ns(), peer_workload(), workload()), 0);
+  ASSERT_EQ(send_from(peer_ns(), peer_workload(), node()), 0);
+  ASSERT_TRUE(eventually([&] { return counts()[NftSet::kRxRequired].first == 2; }));
+  EXPECT_EQ(counts().size(), 1U) << "what was dropped was not received in plaintext";
+  ASSERT_EQ(send_from(outside_ns(), outside(), workload()), 0);
+  ASSERT_TRUE(at_workload().wait_for({outside(), workload()}));
+  EXPECT_THAT(at_workload().seen(), Not(Contains(Addresses{peer_workload(), workload()})));
+
+  const auto encrypted = test::udp_packet(peer_workload(), workload());
+  ASSERT_GT(write(tun().fd(), encrypted.data(), encrypted.size()), 0);
+  EXPECT_TRUE(at_workload().wait_for({peer_workload(), workload()}));
+}
+
+TEST_P(PacketsTest, TheGuardNeverCutsTheNodesOwnUnderlayWhichCarriesWireguard) {
+  auto at_node = test::capture("under0");
+  for (const NftSet set : {NftSet::kTxRequired, NftSet::kRxRequired}) put(set, Cidr::host(peer()));
+  ASSERT_EQ(test::send_udp(node(), peer()), 0);
+  ASSERT_EQ(send_from(peer_ns(), peer(), node()), 0);
+  EXPECT_TRUE(at_peer().wait_for({node(), peer()}));
+  EXPECT_TRUE(at_node.wait_for({peer(), node()}));
+  EXPECT_THAT(counts(), IsEmpty());
+}
+
+// TCP
+
+TEST_P(PacketsTest, SegmentsOfForwardedConnectionsFitTheMeshInBothDirections) {
+  route_peer(RouteType::kUnicast);
+  const std::size_t fits = 1380 - (v4() ? 40 : 60);
+  const auto from_peer = test::tcp_syn(peer_workload(), workload(), 8960);
+  ASSERT_GT(write(tun().fd(), from_peer.data(), from_peer.size()), 0);
+  const auto arrived = at_workload().wait_for({peer_workload(), workload()});
+  ASSERT_TRUE(arrived);
+  EXPECT_EQ(test::mss_of(*arrived), fits);
+
+  auto second = in(work_ns(), [] { return test::open_tun("raw0"); });
+  in(work_ns(), [] {
+    return run(
+        "ip link set raw0 up && ip addr add 10.1.0.77/32 dev raw0 && "
+        "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 "
+        "net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.raw0.rp_filter=0");
+  });
+  const IpAddress behind = ip(v4() ? "10.1.0.99" : "fd01::99");
+  for (const auto& [offered, expected] :
+       {std::pair(std::size_t{1460}, fits), std::pair(std::size_t{1000}, std::size_t{1000})}) {
+    const auto to_peer = test::tcp_syn(behind, peer_workload(), offered);
+    ASSERT_GT(write(second.fd(), to_peer.data(), to_peer.size()), 0);
+    const auto left = tun().wait_for({behind, peer_workload()});
+    ASSERT_TRUE(left);
+    EXPECT_EQ(test::mss_of(*left), expected) << "offered " << offered;
+  }
+}
+
+TEST_P(PacketsTest, SegmentsPastTheMeshAreLeftAlone) {
+  route_peer(RouteType::kThrow);
+  auto second = in(work_ns(), [] { return test::open_tun("raw0"); });
+  in(work_ns(), [] {
+    return run(
+        "ip link set raw0 up && ip addr add 10.1.0.77/32 dev raw0 && "
+        "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 "
+        "net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.raw0.rp_filter=0");
+  });
+  const IpAddress behind = ip(v4() ? "10.1.0.99" : "fd01::99");
+  const auto to_peer = test::tcp_syn(behind, peer_workload(), 1460);
+  ASSERT_GT(write(second.fd(), to_peer.data(), to_peer.size()), 0);
+  const auto left = at_peer().wait_for({behind, peer_workload()});
+  ASSERT_TRUE(left);
+  EXPECT_EQ(test::mss_of(*left), 1460U);
+}
+
+}  // namespace
+}  // namespace mesh
