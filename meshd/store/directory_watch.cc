@@ -13,6 +13,7 @@ namespace mesh {
 namespace {
 
 constexpr std::uint32_t kPathMask = IN_MOVE_SELF | IN_DELETE_SELF | IN_ONLYDIR | IN_MASK_ADD;
+constexpr std::uint32_t kReplaced = IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE;
 constexpr std::uint32_t kWritten = IN_CLOSE_WRITE | IN_MOVED_TO | IN_ATTRIB;
 constexpr std::uint32_t kUnsettled = IN_CREATE | IN_DELETE | IN_MOVED_FROM;
 constexpr std::uint32_t kMoved = IN_MOVE_SELF | IN_DELETE_SELF | IN_UNMOUNT | IN_IGNORED;
@@ -39,6 +40,9 @@ bool DirectoryWatch::watch(const std::filesystem::path& directory) {
   // nobody. One that cannot be watched is covered by the rescan.
   for (auto path = directory.parent_path(); path.has_relative_path(); path = path.parent_path())
     (void)::inotify_add_watch(fd_.get(), path.c_str(), kPathMask);
+  // While somebody holds a directory open, its own removal makes no event; but its parent tells.
+  name_ = directory.filename().string();
+  parent_ = ::inotify_add_watch(fd_.get(), directory.parent_path().c_str(), kPathMask | kReplaced);
   directory_ = ::inotify_add_watch(fd_.get(), directory.c_str(), kPathMask | kWritten | kUnsettled);
   if (directory_ < 0) {
     problem_ = limit_problem("inotify_add_watch", "max_user_watches");
@@ -66,6 +70,7 @@ DirectoryWatch::Events DirectoryWatch::drain() {
 
       if ((event.mask & IN_Q_OVERFLOW) != 0) events.lost = true;
       if ((event.mask & kMoved) != 0) events.moved = true;
+      if (event.wd == parent_ && name == name_) events.moved = true;
       if (event.wd != directory_ || name.empty()) continue;
       if ((event.mask & kWritten) != 0)
         events.written[name] = true;

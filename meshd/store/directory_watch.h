@@ -37,7 +37,9 @@ class DirectoryWatch {
 
  private:
   UniqueFd fd_;
-  int directory_ = -1;  // watch descriptor
+  int directory_ = -1;  // watch descriptors
+  int parent_ = -1;
+  std::string name_;  // of the directory in its parent
   std::string problem_;
   std::vector<std::byte> buffer_;
 };

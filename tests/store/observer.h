@@ -77,6 +77,12 @@ class Observer {
     return wait(node + " bad", [&](const Observed& seen) { return seen.bad(node) != nullptr; });
   }
 
+  // Runs `action` while the store's thread, at its next update, waits for it to end.
+  void held(const std::function<void()>& action) {
+    const std::lock_guard lock(mutex_);
+    action();
+  }
+
   Observed now() {
     const std::lock_guard lock(mutex_);
     return observed_;

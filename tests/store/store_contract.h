@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "mesh/node_store.h"
 
@@ -19,6 +20,10 @@ class StoreUnderTest {
   virtual std::unique_ptr<NodeStore> client() = 0;
   // Somebody else's writes: a good record, a broken one, none.
   virtual void put(const NodeRecord& record) = 0;
+  // Many at once, before there is a client: need not be atomic.
+  virtual void fill(const std::vector<NodeRecord>& records) {
+    for (const NodeRecord& record : records) put(record);
+  }
   virtual void put_garbage(const std::string& node) = 0;
   virtual void remove(const std::string& node) = 0;
   // What is in the store.

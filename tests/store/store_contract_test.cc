@@ -313,7 +313,9 @@ TEST_P(StoreContract, OddNamesAndTextAreCarriedUnchanged) {
 }
 
 TEST_P(StoreContract, FiveThousandRecordsAreOneUpdate) {
-  for (int i = 0; i < 5000; ++i) store_->put(example_record(fmt::format("node-{}", i)));
+  std::vector<NodeRecord> records;
+  for (int i = 0; i < 5000; ++i) records.push_back(example_record(fmt::format("node-{}", i)));
+  store_->fill(records);
   ObservedStore client(store_->client());
   ASSERT_TRUE(client.seen().wait_in_sync());
   const Observed seen = client.seen().now();
@@ -334,6 +336,10 @@ class DirectoryUnderTest : public StoreUnderTest {
     return std::make_unique<DirectoryStore>(root_ / "store", options());
   }
   void put(const NodeRecord& record) override { write(record.name, format_record_yaml(record)); }
+  void fill(const std::vector<NodeRecord>& records) override {
+    for (const NodeRecord& record : records)
+      std::ofstream(file_of(record.name), std::ios::binary) << format_record_yaml(record);
+  }
   void put_garbage(const std::string& node) override { write(node, "name: [\n"); }
   void remove(const std::string& node) override { std::filesystem::remove(file_of(node)); }
   std::optional<NodeRecord> get(const std::string& node) override {
