@@ -53,8 +53,14 @@ void emit(YAML::Emitter& out, const Json& value) {
     case Json::value_t::string:
       emit_string(out, value.get<std::string>());
       break;
+    case Json::value_t::null:
+      out << YAML::Null;
+      break;
+    case Json::value_t::boolean:
+      out << value.get<bool>();
+      break;
     default:
-      out << value.dump();  // numbers, true, false and null are the same in YAML
+      out << value.dump();  // numbers are the same in YAML
   }
 }
 

@@ -1,0 +1,430 @@
+// The real meshctl against a real ApiServer, and against servers that misbehave.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <yaml-cpp/yaml.h>
+
+#include <nlohmann/json.hpp>
+
+#include "ctl/canned_server.h"
+#include "ctl/child.h"
+#include "daemon/fake_api_backend.h"
+#include "temporary_directory.h"
+
+namespace mesh {
+namespace {
+
+using test::CannedServer;
+using test::Child;
+using test::ChildOptions;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+using Json = nlohmann::json;
+
+struct Outcome {
+  int code = -1;
+  std::string output;
+  std::string errors;
+};
+
+class Meshctl : public ::testing::Test {
+ protected:
+  void SetUp() override { serve(); }
+
+  void serve() {
+    ApiOptions options;
+    options.socket = socket();
+    options.version = "9.8.7";
+    auto started = ApiServer::start(options, backend_);
+    ASSERT_TRUE(started) << started.error().message;
+    server_ = *std::move(started);
+  }
+  std::string socket() { return (directory_ / "meshd.sock").string(); }
+  std::string canned_socket() { return (directory_ / "canned.sock").string(); }
+
+  static Outcome finish(Child& child) {
+    Outcome outcome;
+    outcome.code = child.wait();
+    outcome.output = child.output();
+    outcome.errors = child.errors();
+    return outcome;
+  }
+  std::vector<std::string> command(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), MESHCTL);
+    return arguments;
+  }
+  Outcome run(const std::vector<std::string>& arguments, ChildOptions options = {}) {
+    options.environment.push_back("MESHD_SOCKET=" + socket());
+    Child child(command(arguments), options);
+    return finish(child);
+  }
+  Outcome run_canned(std::optional<std::string> answer, std::vector<std::string> arguments) {
+    const CannedServer server(canned_socket(), std::move(answer));
+    arguments.insert(arguments.end(), {"--socket", canned_socket()});
+    Outcome outcome = run(arguments);
+    std::filesystem::remove(canned_socket());
+    return outcome;
+  }
+  static std::string http(std::string_view body, std::size_t missing = 0) {
+    return fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", body.size() + missing,
+                       body);
+  }
+
+  testing::TemporaryDirectory directory_;
+  test::FakeApiBackend backend_;
+  std::unique_ptr<ApiServer> server_;
+};
+
+Status all_encrypted() {
+  Status status = test::sample_status();
+  std::erase_if(status.peers, [](const PeerStatus& peer) { return peer.node == "node-c"; });
+  return status;
+}
+
+TEST_F(Meshctl, StatusIsASummaryLineAndATable) {
+  const Outcome outcome = run({"status"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(outcome.errors, "");
+  EXPECT_THAT(outcome.output,
+              AllOf(StartsWith("node-a: 1/3 peers plaintext, 2/3 encrypted; "),
+                    HasSubstr("\nNODE    STATE      REASON "),
+                    HasSubstr("\nnode-c  plaintext  it has no WireGuard: no /dev/net/tun  "),
+                    Not(HasSubstr("\x1b"))));
+}
+
+TEST_F(Meshctl, StatusWideHasMoreColumns) {
+  const Outcome outcome = run({"status", "-o", "wide"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.output, HasSubstr("FOREIGN  WARNINGS\n"));
+}
+
+TEST_F(Meshctl, StatusJsonIsTheSchema) {
+  const Outcome outcome = run({"status", "-o", "json"});
+  EXPECT_EQ(outcome.code, 0);
+  const auto status = status_from_json(outcome.output);
+  ASSERT_TRUE(status) << status.error().message;
+  EXPECT_EQ(*status, test::sample_status());
+}
+
+TEST_F(Meshctl, StatusYamlIsTheSameDocument) {
+  Status status = test::sample_status();
+  status.warnings = {"yes", "null", "1e3", "a: b", "# no comment", "quote \" \\ \n new line", ""};
+  backend_.set_status(status);
+  const Outcome outcome = run({"status", "--output", "yaml"});
+  EXPECT_EQ(outcome.code, 0);
+  const YAML::Node yaml = YAML::Load(outcome.output);
+  EXPECT_EQ(yaml["schema"].as<std::string>(), "meshd.status/v1");
+  EXPECT_EQ(yaml["peers"].size(), 3U);
+  EXPECT_EQ(yaml["peers"][0]["txBytes"].as<std::uint64_t>(), 5'000'000U);
+  EXPECT_EQ(yaml["peers"][0]["since"].as<std::string>(), "2026-11-22T15:00:01Z");
+  EXPECT_TRUE(yaml["peers"][1]["lastHandshake"].IsNull());
+  EXPECT_TRUE(yaml["peers"][0]["warnings"].IsSequence());
+  EXPECT_TRUE(yaml["peers"][1]["labels"].IsMap());
+  EXPECT_EQ(yaml["warnings"].as<std::vector<std::string>>(), status.warnings);
+  EXPECT_THAT(outcome.output, HasSubstr("\n  - \"yes\"\n"));
+}
+
+TEST_F(Meshctl, CheckIsZeroOnlyIfEveryPeerIsEncrypted) {
+  backend_.set_status(all_encrypted());
+  EXPECT_EQ(run({"status", "--check"}).code, 0);
+  for (const State state :
+       {State::kDegraded, State::kPending, State::kPlaintext, State::kBlocked}) {
+    Status status = all_encrypted();
+    status.peers[0].state = state;
+    backend_.set_status(status);
+    const Outcome outcome = run({"status", "--check"});
+    EXPECT_EQ(outcome.code, 3) << to_string(state);
+    EXPECT_THAT(outcome.output, HasSubstr(fmt::format("\nnode-b: {}\n", to_string(state))));
+    EXPECT_THAT(outcome.output, Not(HasSubstr("node-d:")));
+  }
+}
+
+TEST_F(Meshctl, CheckOfANodeWithoutPeersIsMetAndSaysSo) {
+  Status alone = test::sample_status();
+  alone.peers.clear();
+  backend_.set_status(alone);
+  const Outcome outcome = run({"status", "--check"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.output, HasSubstr("no peers"));
+}
+
+TEST_F(Meshctl, CheckKeepsTheWantedFormat) {
+  const Outcome outcome = run({"status", "--check", "-o", "json"});
+  EXPECT_EQ(outcome.code, 3);
+  EXPECT_TRUE(status_from_json(outcome.output));
+}
+
+TEST_F(Meshctl, PeerShowsAllThatIsKnown) {
+  const Outcome text = run({"peer", "node-b"});
+  EXPECT_EQ(text.code, 0);
+  EXPECT_THAT(text.output, HasSubstr("\nendpoint:            192.0.2.2:51820\n"));
+  const auto peer = peer_from_json(run({"peer", "node-b", "-o", "json"}).output);
+  ASSERT_TRUE(peer) << peer.error().message;
+  EXPECT_EQ(*peer, test::sample_status().peers[0]);
+  EXPECT_EQ(YAML::Load(run({"peer", "node-b", "-o", "yaml"}).output)["node"].as<std::string>(),
+            "node-b");
+}
+
+TEST_F(Meshctl, APeerThatIsNoneIsOneLineAndFailure) {
+  for (const char* name : {"node-z", "../status", "a b?x=1", "%2e", "\x1b[2J"}) {
+    const Outcome outcome = run({"peer", name});
+    EXPECT_EQ(outcome.code, 1) << name;
+    EXPECT_EQ(outcome.output, "");
+    EXPECT_THAT(outcome.errors, StartsWith("meshctl: node-a has no peer '"));
+    EXPECT_EQ(std::ranges::count(outcome.errors, '\n'), 1);
+    EXPECT_THAT(outcome.errors, Not(HasSubstr("\x1b")));
+  }
+}
+
+TEST_F(Meshctl, NodesListsMineTheGoodAndTheRefused) {
+  Status status = test::sample_status();
+  status.refused_records = {{"node-x", "line 3: not a mapping"}};
+  status.peers[2].reason = Reason::kInvalidRecord;
+  backend_.set_status(status);
+  const Outcome outcome = run({"nodes"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(outcome.output,
+            "NODE    RECORD   ADDRESSES  CIDRS        MESSAGE\n"
+            "node-a  own      192.0.2.1  10.1.0.0/24  -\n"
+            "node-b  ok       192.0.2.2  10.2.0.0/24  -\n"
+            "node-c  ok       -          -            -\n"
+            "node-d  stale    192.0.2.4  10.4.0.0/24  its record cannot be read\n"
+            "node-x  refused  -          -            line 3: not a mapping\n");
+  EXPECT_EQ(run({"nodes", "-o", "name"}).output, "node-a\nnode-b\nnode-c\nnode-d\nnode-x\n");
+  EXPECT_EQ(Json::parse(run({"nodes", "-o", "json"}).output)[4]["message"],
+            "line 3: not a mapping");
+}
+
+TEST_F(Meshctl, GraphIsDot) {
+  const Outcome outcome = run({"graph"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.output, AllOf(StartsWith("graph mesh {\n"),
+                                    HasSubstr("\"node-a\" -- \"node-c\" [color=red")));
+}
+
+TEST_F(Meshctl, PlanShowsWhatMeshdSays) {
+  backend_.set_answer(std::string("node-b: put route\nnode-c: \x1b[2Jremove"));
+  EXPECT_EQ(run({"plan"}).output, "node-b: put route\nnode-c: \\x1b[2Jremove\n");
+  backend_.set_answer(std::string());
+  EXPECT_EQ(run({"plan"}).output, "nothing to change\n");
+}
+
+TEST_F(Meshctl, CommandsReachMeshdAndGiveItsWords) {
+  backend_.set_answer(std::string("configuration read"));
+  for (const char* name : {"reload", "drain", "resume"}) {
+    const Outcome outcome = run({name});
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_EQ(outcome.output, "configuration read\n");
+  }
+  EXPECT_EQ(backend_.commands().size(), 3U);
+  EXPECT_EQ(backend_.commands()[2].first, "resume");
+}
+
+TEST_F(Meshctl, ACommandThatFailsSaysWhyInMeshdsWords) {
+  backend_.set_answer(Error{ErrorCode::kInvalid, "meshd.yaml:3:5: unknown key 'nod'", 0});
+  const Outcome reload = run({"reload"});
+  EXPECT_EQ(reload.code, 1);
+  EXPECT_EQ(reload.errors, "meshctl: meshd.yaml:3:5: unknown key 'nod'\n");
+  backend_.set_answer(Error{ErrorCode::kUnsupported, "drain comes with a later release", 0});
+  const Outcome drain = run({"drain"});
+  EXPECT_EQ(drain.code, 1);
+  EXPECT_EQ(drain.errors, "meshctl: drain comes with a later release\n");
+}
+
+TEST_F(Meshctl, VersionTellsBoth) {
+  const Outcome outcome = run({"version"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.output, AllOf(StartsWith("meshctl "), HasSubstr("\nmeshd 9.8.7\n")));
+  server_->stop();
+  EXPECT_EQ(run({"version"}).code, 1);
+  EXPECT_EQ(run({"--version"}).code, 0);
+}
+
+TEST_F(Meshctl, WrongUsageIsTwoAndAsksNobody) {
+  server_->stop();
+  const std::vector<std::vector<std::string>> wrong{
+      {},
+      {"frobnicate"},
+      {"status", "--frobnicate"},
+      {"status", "-o", "xml"},
+      {"status", "-o"},
+      {"status", "extra"},
+      {"status", "--interval", "5"},
+      {"status", "--watch", "--interval", "0"},
+      {"status", "--watch", "--check"},
+      {"status", "--watch", "-o", "json"},
+      {"status", "--color", "sometimes"},
+      {"peer"},
+      {"peer", "a", "b"},
+      {"completion", "tcsh"},
+      {"status", "--timeout", "-1"},
+      {"status", "reload"},
+  };
+  for (const auto& arguments : wrong) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.code, 2) << ::testing::PrintToString(arguments);
+    EXPECT_EQ(outcome.output, "") << ::testing::PrintToString(arguments);
+    EXPECT_NE(outcome.errors, "") << ::testing::PrintToString(arguments);
+  }
+  EXPECT_EQ(run({"--help"}).code, 0);
+  EXPECT_EQ(run({"status", "--help"}).code, 0);
+}
+
+TEST_F(Meshctl, SaysWhatToDoWhenMeshdIsNotThere) {
+  const Outcome outcome = run({"status", "--socket", "/nonexistent/meshd.sock"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(outcome.errors,
+            "meshctl: cannot reach meshd at /nonexistent/meshd.sock: No such file or directory; is "
+            "meshd running? (systemctl status meshd)\n");
+  { const CannedServer dead(canned_socket(), ""); }
+  const Outcome refused = run({"status", "--socket", canned_socket()});
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_THAT(refused.errors, HasSubstr("Connection refused; is meshd running?"));
+}
+
+TEST_F(Meshctl, SaysWhatToDoWithoutPermission) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become somebody else";
+  ChildOptions options;
+  options.as_nobody = true;
+  const Outcome outcome = run({"status"}, options);
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.errors, HasSubstr("Permission denied; run meshctl as root"));
+}
+
+TEST_F(Meshctl, TheFlagForTheSocketIsStrongerThanTheEnvironment) {
+  ChildOptions options;
+  options.environment = {"MESHD_SOCKET=/nonexistent/meshd.sock"};
+  Child child(command({"--socket", socket(), "status"}), options);
+  EXPECT_EQ(finish(child).code, 0);
+}
+
+TEST_F(Meshctl, AServerThatAnswersGarbageIsAnErrorNotACrash) {
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {"", "broke off"},
+      {"garbage\r\n\r\n", "broke off"},
+      {"HTTP/1.1 200 OK\r\n", "broke off"},
+      {http("{}"), "status field schema: is missing"},
+      {http("not json"), "status is not JSON"},
+      {http("{\"schema\": \"meshd.st", 500), "broke off"},
+      {http("\x1b[2J\xff"), "status is not JSON"},
+      {http("{\"schema\":\"meshd.status/v9\",\"node\":\"a\"}"), "same version as meshd"},
+      {"HTTP/1.1 500 Oh\r\nContent-Length: 4\r\n\r\nboom", "HTTP status 500"},
+      {"HTTP/1.1 302 Found\r\nLocation: http://example.com/\r\nContent-Length: 0\r\n\r\n",
+       "HTTP status 302"},
+      {"HTTP/1.1 503 No\r\nContent-Length: 20\r\n\r\n{\"error\":\"starting\"}",
+       "meshctl: starting"},
+  };
+  for (const auto& [answer, message] : cases) {
+    for (const char* name : {"status", "nodes", "graph"}) {
+      const Outcome outcome = run_canned(answer, {name});
+      EXPECT_EQ(outcome.code, 1) << answer;
+      EXPECT_EQ(outcome.output, "") << answer;
+      EXPECT_THAT(outcome.errors, HasSubstr(message)) << answer;
+      EXPECT_EQ(std::ranges::count(outcome.errors, '\n'), 1) << answer;
+    }
+  }
+  EXPECT_EQ(run_canned(http("[]"), {"peer", "x"}).code, 1);
+  EXPECT_EQ(run_canned(http("{}"), {"plan"}).code, 1);
+  EXPECT_EQ(run_canned(http("{\"result\":7}"), {"reload"}).code, 1);
+}
+
+TEST_F(Meshctl, AServerThatHangsIsLeftAfterTheTimeout) {
+  const Outcome outcome = run_canned(std::nullopt, {"status", "--timeout", "0.2"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.errors, HasSubstr("did not answer within 0.2 s"));
+}
+
+TEST_F(Meshctl, OutputThatCannotBeWrittenIsAFailure) {
+  ChildOptions full;
+  const UniqueFd device(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+  ASSERT_TRUE(device);
+  full.stdout_fd = device.get();
+  for (const char* name : {"status", "graph", "nodes", "reload"}) {
+    const Outcome outcome = run({name}, full);
+    EXPECT_EQ(outcome.code, 1) << name;
+    EXPECT_EQ(outcome.errors, "meshctl: cannot write the output: No space left on device\n");
+  }
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  UniqueFd(ends[0]).reset();
+  const UniqueFd broken(ends[1]);
+  ChildOptions gone;
+  gone.stdout_fd = broken.get();
+  EXPECT_EQ(run({"status"}, gone).errors, "meshctl: cannot write the output: Broken pipe\n");
+}
+
+TEST_F(Meshctl, WatchGoesOnOverARestartOfMeshdAndEndsWithZero) {
+  Child child(command({"status", "--watch", "--interval", "0.1", "--socket", socket()}));
+  EXPECT_TRUE(child.wait_for("node-a: 1/3 peers plaintext"));
+  server_.reset();
+  EXPECT_TRUE(child.wait_for("is meshd running?"));
+  backend_.set_status(all_encrypted());
+  serve();
+  EXPECT_TRUE(child.wait_for("node-a: 2/2 peers encrypted"));
+  child.send(SIGINT);
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_THAT(child.output(), Not(HasSubstr("\x1b")));
+}
+
+TEST_F(Meshctl, WatchGivesTheTerminalBack) {
+  ChildOptions options;
+  options.terminal = true;
+  options.environment = {"TERM=xterm"};
+  Child child(command({"status", "--watch", "--socket", socket()}), options);
+  EXPECT_TRUE(child.wait_for("\x1b[?1049h"));
+  EXPECT_TRUE(child.wait_for("\x1b[31mplaintext\x1b[0m"));
+  child.send(SIGINT);
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_TRUE(child.output().ends_with("\x1b[?1049l"));
+}
+
+TEST_F(Meshctl, WatchOfAHungMeshdEndsAtOnce) {
+  const CannedServer hung(canned_socket(), std::nullopt);
+  ChildOptions options;
+  options.terminal = true;
+  Child child(command({"status", "--watch", "--timeout", "3600", "--socket", canned_socket()}),
+              options);
+  EXPECT_TRUE(child.wait_for("\x1b[?1049h"));
+  child.send(SIGINT);
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST_F(Meshctl, ColourIsForTerminalsAndForThoseWhoAsk) {
+  EXPECT_THAT(run({"status", "--color", "always"}).output, HasSubstr("\x1b[31m"));
+  ChildOptions terminal;
+  terminal.terminal = true;
+  terminal.environment = {"TERM=xterm"};
+  EXPECT_THAT(run({"status"}, terminal).output, HasSubstr("\x1b[31m"));
+  terminal.environment = {"TERM=xterm", "NO_COLOR=1"};
+  EXPECT_THAT(run({"status"}, terminal).output, Not(HasSubstr("\x1b[31m")));
+  terminal.environment = {"TERM=dumb"};
+  EXPECT_THAT(run({"status"}, terminal).output, Not(HasSubstr("\x1b[31m")));
+}
+
+TEST_F(Meshctl, BashCompletesCommandsAndPeers) {
+  const std::string script = run({"completion", "bash"}).output;
+  const std::string meshctl = MESHCTL;
+  const std::string directory = meshctl.substr(0, meshctl.rfind('/'));
+  const auto complete = [&](const std::string& words, int index) {
+    ChildOptions options;
+    options.environment = {"MESHD_SOCKET=" + socket()};
+    Child child({"/bin/bash", "-ec",
+                 "PATH=" + directory + ":$PATH\n" + script + "COMP_WORDS=(" + words +
+                     ") COMP_CWORD=" + std::to_string(index) + "; _meshctl; echo ${COMPREPLY[*]}"},
+                options);
+    return finish(child).output;
+  };
+  EXPECT_EQ(complete("meshctl re", 1), "reload resume\n");
+  EXPECT_EQ(complete("meshctl peer node-", 2), "node-a node-b node-c node-d\n");
+  EXPECT_EQ(complete("meshctl status -o ''", 3), "table wide json yaml\n");
+  EXPECT_EQ(complete("meshctl completion ''", 2), "bash zsh fish --socket --timeout --help\n");
+}
+
+TEST_F(Meshctl, HasScriptsForTheOtherShells) {
+  EXPECT_THAT(run({"completion", "zsh"}).output, StartsWith("#compdef meshctl\n"));
+  EXPECT_THAT(run({"completion", "fish"}).output, HasSubstr("complete -c meshctl"));
+}
+
+}  // namespace
+}  // namespace mesh
