@@ -59,7 +59,7 @@ std::string_view remedy_of(int error) {
     case EROFS:
       return " (mounted read-only, as in an unprivileged container)";
     case ENOBUFS:
-      return " (the socket's buffer was too small and answers were lost; it is read again)";
+      return " (the socket's buffer was too small and answers were lost)";
     default:
       return "";
   }

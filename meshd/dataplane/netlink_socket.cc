@@ -265,8 +265,10 @@ void NetlinkSocket::collect_acks(std::span<NetlinkMessage> requests,
   std::vector<bool> answered(requests.size(), false);
   std::size_t missing = requests.size();
   std::optional<Error> failure;
-  while (missing > 0 && !failure) {
-    switch (receive(0)) {
+  bool done = false;
+  while (missing > 0 && !done) {
+    // The kernel has answered before sendmsg returned: after a loss, what is left waits already.
+    switch (receive(failure ? MSG_DONTWAIT : 0)) {
       case Received::kMessages:
         for_each_received([&](const nlmsghdr& message) {
           const std::size_t index = message.nlmsg_seq - first;  // wraps for stray answers
@@ -278,19 +280,20 @@ void NetlinkSocket::collect_acks(std::span<NetlinkMessage> requests,
           results[index] = to_result(verdict_of(message));
         });
         break;
-      case Received::kNothing:
-        failure = no_answer();
-        break;
       case Received::kLost:
         failure = error_from_errno(ENOBUFS, "the kernel's answers to a batch");
         break;
+      case Received::kNothing:
+        if (!failure) failure = no_answer();
+        done = true;
+        break;
       case Received::kFailed:
         failure = error_from_errno(receive_errno_, "receive from the kernel over netlink");
+        done = true;
         break;
     }
   }
-  if (!failure) return;
-  for (std::size_t i = 0; i < requests.size(); ++i)
+  for (std::size_t i = 0; failure && i < requests.size(); ++i)
     if (!answered[i]) results[i] = *failure;
 }
 

@@ -110,8 +110,9 @@ Result<UniqueFd> UapiClient::connect() const {
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return error_from_errno(errno, "open a Unix socket");
   // For connect, which waits while the listener's queue is full; all else waits in poll.
-  constexpr auto kSeconds = std::chrono::duration_cast<std::chrono::seconds>(kTimeout);
-  const timeval timeout{.tv_sec = kSeconds.count(), .tv_usec = 0};
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(timeout_);
+  const timeval timeout{.tv_sec = seconds.count(),
+                        .tv_usec = std::chrono::microseconds(timeout_ - seconds).count()};
   if (setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) != 0)
     return error_from_errno(errno, "set a Unix socket's timeout");
   while (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
@@ -128,7 +129,7 @@ Result<UniqueFd> UapiClient::connect() const {
 }
 
 Result<WgDevice> UapiClient::exchange(std::string_view request) const {
-  const Steady::time_point deadline = Steady::now() + kTimeout;
+  const Steady::time_point deadline = Steady::now() + timeout_;
   const Result<UniqueFd> fd = connect();
   if (!fd) return fd.error();
   if (auto sent = send_all(fd->get(), request, deadline); !sent) return sent.error().at(path_);

@@ -1,6 +1,6 @@
 // UapiClient: one request and its answer over a userspace WireGuard's socket.
 //
-// One thread at a time. Each exchange is a connection of its own and ends within kTimeout, however
+// One thread at a time. Each exchange is a connection of its own and ends within a timeout, however
 // the other side behaves: a hung process costs that long once, never a stall.
 #pragma once
 
@@ -21,7 +21,8 @@ class UapiClient {
   // More peers than any device takes (65,536) with several AllowedIPs each.
   static constexpr std::size_t kMaxAnswer = std::size_t{256} << 20;
 
-  explicit UapiClient(std::string path) : path_(std::move(path)) {}
+  explicit UapiClient(std::string path, std::chrono::milliseconds timeout = kTimeout)
+      : path_(std::move(path)), timeout_(timeout) {}
 
   // Sends `request` and reads the answer to its end. A set answers with an empty device. kNotFound:
   // nobody serves the socket. kTimeout, kUnavailable: somebody does, badly.
@@ -35,6 +36,7 @@ class UapiClient {
   Result<UniqueFd> connect() const;
 
   std::string path_;
+  std::chrono::milliseconds timeout_;
 };
 
 }  // namespace mesh

@@ -137,6 +137,8 @@ Result<void> UapiDecoder::add(std::string_view line) {
     const auto [place, is_new] = index_.try_emplace(PublicKey(bytes), device_.peers.size());
     if (is_new) device_.peers.emplace_back().key = PublicKey(bytes);
     current_ = place->second;
+    handshake_seconds_ = 0;
+    handshake_nanoseconds_ = 0;
     return {};
   }
   return current_ ? add_peer(key, value, device_.peers[*current_]) : add_device(key, value);
@@ -168,11 +170,11 @@ Result<void> UapiDecoder::add_peer(std::string_view key, std::string_view value,
     if (auto stored = store_number(value, number, "a handshake time"); !stored) return stored;
     if (number < 0 || number > (whole ? kMaxSeconds : 999'999'999))
       return malformed("a handshake time");
-    if (number == 0) return {};  // both zero: never
-    peer.last_handshake = peer.last_handshake.value_or(WallTime()) +
-                          (whole ? Duration(std::chrono::seconds(number)) : Duration(number));
-    if (*peer.last_handshake > WallTime(std::chrono::seconds(kMaxSeconds + 1)))
-      return malformed("a handshake time");
+    (whole ? handshake_seconds_ : handshake_nanoseconds_) = number;
+    peer.last_handshake.reset();  // both zero: never
+    if (handshake_seconds_ != 0 || handshake_nanoseconds_ != 0)
+      peer.last_handshake = WallTime(std::chrono::seconds(handshake_seconds_) +
+                                     std::chrono::nanoseconds(handshake_nanoseconds_));
     return {};
   }
   if (key == "persistent_keepalive_interval")

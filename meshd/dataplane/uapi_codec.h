@@ -44,6 +44,8 @@ class UapiDecoder {
   WgDevice device_;
   std::unordered_map<PublicKey, std::size_t> index_;  // into device_.peers
   std::optional<std::size_t> current_;                // the peer whose block we are in
+  std::int64_t handshake_seconds_ = 0;                // of the current peer; they come in two lines
+  std::int64_t handshake_nanoseconds_ = 0;
   std::int64_t errno_ = 0;
   bool has_errno_ = false;
   bool done_ = false;

@@ -12,8 +12,9 @@ namespace mesh {
 class WireguardUserspace final : public WireguardDevice {
  public:
   // The socket as UserspaceProcess::socket_path() gives it.
-  WireguardUserspace(std::string name, std::string socket_path)
-      : name_(std::move(name)), client_(std::move(socket_path)) {}
+  WireguardUserspace(std::string name, std::string socket_path,
+                     std::chrono::milliseconds timeout = UapiClient::kTimeout)
+      : name_(std::move(name)), client_(std::move(socket_path), timeout) {}
 
   Result<WgDevice> read() override;
   // wireguard-go binds its port at once, whether the link is up or not. When the new port is in
