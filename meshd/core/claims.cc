@@ -192,29 +192,36 @@ std::string Claims::why_cidr_refused(const std::string& node, const Cidr& cidr) 
   return owner == node ? "" : fmt::format("{} claims it too and keeps it", owner);
 }
 
-std::string Claims::why_address_refused(const std::string& node, const IpAddress& address) const {
+// What stands against an address whoever else claims it.
+std::string Claims::why_address_impossible(const std::string& node,
+                                           const IpAddress& address) const {
   if (const auto why = address.why_not_reachable(); !why.empty())
     return fmt::format("it is {}", why);
   if (own_.addresses.contains(address)) return "it is an address of this host";
-  const Cidr host = Cidr::host(address);
+  if (holds(address_holders_, Cidr::host(address), node)) return "";
   std::string refused;
-  if (!holds(address_holders_, host, node)) {
-    visit_covering(address, [&](const Cidr& cidr, const NodeSet& claimants) {
-      const auto holder = cidr_holders_.find(cidr);
-      if (holder == cidr_holders_.end() || holder->second == node ||
-          !claimants.contains(holder->second))
-        return false;
-      if (!why_cidr_impossible(holder->second, cidr).empty()) return false;
-      refused = fmt::format("it lies in {}, which {} holds", cidr.to_string(), holder->second);
-      return true;
-    });
-  }
-  if (!refused.empty()) return refused;
+  visit_covering(address, [&](const Cidr& cidr, const NodeSet& claimants) {
+    const auto holder = cidr_holders_.find(cidr);
+    if (holder == cidr_holders_.end() || holder->second == node ||
+        !claimants.contains(holder->second))
+      return false;
+    if (!why_cidr_impossible(holder->second, cidr).empty()) return false;
+    refused = fmt::format("it lies in {}, which {} holds", cidr.to_string(), holder->second);
+    return true;
+  });
+  return refused;
+}
+
+std::string Claims::why_address_refused(const std::string& node, const IpAddress& address) const {
+  if (auto why = why_address_impossible(node, address); !why.empty()) return why;
+  const Cidr host = Cidr::host(address);
   std::string owner = node;
-  for (const std::string& other : by_address_.at(address))
-    if (holds(address_holders_, host, other) ||
-        (!holds(address_holders_, host, owner) && other < owner))
-      owner = other;
+  for (const std::string& other : by_address_.at(address)) {
+    if (other == owner || !why_address_impossible(other, address).empty()) continue;
+    const bool stronger = holds(address_holders_, host, other) ||
+                          (!holds(address_holders_, host, owner) && other < owner);
+    if (stronger) owner = other;
+  }
   return owner == node ? "" : fmt::format("{} claims it too and keeps it", owner);
 }
 
@@ -273,12 +280,13 @@ void Claims::seed(const std::string& node, const Cidr& cidr) {
     list.insert(std::upper_bound(list.begin(), list.end(), item), item);
   };
   const NodeClaims& claims = found->second;
-  if (std::binary_search(claims.cidrs.begin(), claims.cidrs.end(), cidr)) {
-    if (cidr_holders_.emplace(cidr, node).second) add(held_[node].cidrs, cidr);
-  } else if (cidr.is_host() &&
-             std::binary_search(claims.addresses.begin(), claims.addresses.end(), cidr.base())) {
-    if (address_holders_.emplace(cidr, node).second) add(held_[node].addresses, cidr.base());
-  }
+  if (std::binary_search(claims.cidrs.begin(), claims.cidrs.end(), cidr) &&
+      cidr_holders_.emplace(cidr, node).second)
+    add(held_[node].cidrs, cidr);
+  if (cidr.is_host() &&
+      std::binary_search(claims.addresses.begin(), claims.addresses.end(), cidr.base()) &&
+      address_holders_.emplace(cidr, node).second)
+    add(held_[node].addresses, cidr.base());
 }
 
 bool Claims::key_is_duplicate(const std::string& node) const {
@@ -286,19 +294,30 @@ bool Claims::key_is_duplicate(const std::string& node) const {
   if (found == claims_.end() || !found->second.key) return false;
   const PublicKey& key = *found->second.key;
   if (own_.key == key) return true;
-  const NodeSet& claimants = by_key_.at(key);
-  if (claimants.size() == 1) return false;
   const auto holder = key_holders_.find(key);
-  return holder == key_holders_.end() || holder->second != node;
+  if (holder != key_holders_.end()) return holder->second != node;
+  return by_key_.at(key).size() > 1;
 }
 
 NodeSet Claims::prove_key(const std::string& node, const PublicKey& key) {
-  const NodeSet claimants = nodes_with_key(key);
-  const auto holder = key_holders_.find(key);
-  const bool held = holder != key_holders_.end() && claimants.contains(holder->second);
-  if (!claimants.contains(node) || held) return {};
-  key_holders_[key] = node;
-  return claimants.size() > 1 ? claimants : NodeSet{};
+  if (!key_holders_.try_emplace(key, node).second) return {};
+  held_keys_[node].insert(key);
+  return nodes_with_key(key);
+}
+
+NodeSet Claims::keep_keys(const std::string& node, const std::set<PublicKey>& keys) {
+  NodeSet affected;
+  const auto held = held_keys_.find(node);
+  if (held == held_keys_.end()) return affected;
+  std::erase_if(held->second, [&](const PublicKey& key) {
+    if (keys.contains(key)) return false;
+    key_holders_.erase(key);
+    affected.merge(nodes_with_key(key));
+    return true;
+  });
+  if (held->second.empty()) held_keys_.erase(held);
+  affected.erase(node);
+  return affected;
 }
 
 NodeSet Claims::nodes_with_key(const PublicKey& key) const {

@@ -60,10 +60,14 @@ class Claims {
   // Holdings found in a running data path, before the first resolve after a restart.
   void seed(const std::string& node, const Cidr& cidr);
 
+  // Somebody else has proven this node's key, or nobody has and others claim it too.
   bool key_is_duplicate(const std::string& node) const;
-  // The node has proven that it holds its key; it keeps it against newcomers. Returns whose outcome
-  // may have changed.
+  // The node has proven that it holds this key; it keeps it against newcomers until keep_keys()
+  // lets it go. Returns whose outcome may have changed.
   NodeSet prove_key(const std::string& node, const PublicKey& key);
+  // Lets go of every key that `node` has proven but these: a key it still uses while its record
+  // already publishes the next one is one of them. Returns whose outcome may have changed.
+  NodeSet keep_keys(const std::string& node, const std::set<PublicKey>& keys);
   NodeSet nodes_with_key(const PublicKey& key) const;
   // The prefix through which packets to `address` would enter the mesh, whoever owns it.
   std::optional<Cidr> accepted_prefix_over(const IpAddress& address) const;
@@ -82,6 +86,7 @@ class Claims {
   std::string why_cidr_refused(const std::string& node, const Cidr& cidr) const;
   std::string why_cidr_impossible(const std::string& node, const Cidr& cidr) const;
   std::string why_address_refused(const std::string& node, const IpAddress& address) const;
+  std::string why_address_impossible(const std::string& node, const IpAddress& address) const;
   bool holds(const Holders& holders, const Cidr& cidr, const std::string& node) const;
 
   OwnClaims own_;
@@ -96,6 +101,7 @@ class Claims {
   Holders address_holders_;
   std::map<std::string, Accepted> held_;
   std::map<PublicKey, std::string> key_holders_;
+  std::map<std::string, std::set<PublicKey>> held_keys_;  // the same, by node
 };
 
 // Why nobody may claim this prefix: the default route, loopback, link-local, multicast,

@@ -12,7 +12,7 @@ const IpAddress kDummyAddress = IpAddress::v4(0xC0000008);
 std::set<IpAddress> device_addresses(const LocalNode& local) {
   std::set<IpAddress> addresses;
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-    if (family == Family::kIpv6 && !local.ipv6) continue;
+    if (!local.carries(family)) continue;
     if (const auto preferred = local.preferred_source(family)) {
       addresses.insert(*preferred);
       continue;
@@ -34,14 +34,16 @@ std::set<IpAddress> device_addresses(const LocalNode& local) {
 std::vector<Rule> rules(const LocalNode& local) {
   std::vector<Rule> rules;
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-    if (family == Family::kIpv6 && !local.ipv6) continue;
+    if (!local.carries(family)) continue;
     // The only selector, so that the inversion negates it alone.
     rules.push_back({family, local.rule_priority, true, local.fwmark, local.fwmark, std::nullopt,
                      local.table_w});
   }
-  for (const Cidr& cidr : local.cidrs)
+  for (const Cidr& cidr : local.cidrs) {
+    if (!local.carries(cidr.family())) continue;
     rules.push_back(
         {cidr.family(), local.rule_priority + 2, false, 0, local.fwmark, cidr, local.table_h});
+  }
   std::sort(rules.begin(), rules.end());
   return rules;
 }
@@ -116,6 +118,7 @@ std::optional<PublicKey> Desired::allowed_to(const Cidr& cidr) const {
 
 void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path,
                          std::vector<Route>& routes) {
+  if (!local.carries(cidr.family())) return;
   Route route;
   route.key = {local.table_w, cidr, base_metric(cidr.family())};
   switch (path) {

@@ -1,9 +1,13 @@
 #include "core/health.h"
 
+#include <algorithm>
+
 namespace mesh {
 
 bool Health::observe(const HealthSample& sample) {
   const Proof before = proof(sample.now.monotonic);
+  // A clock that was set back must not put every coming handshake before the floor.
+  floor_ = std::min(floor_, sample.now.wall);
   const bool handshake = sample.last_handshake && *sample.last_handshake > floor_;
   session_ = handshake;
   proven_ = proven_ || handshake;

@@ -30,9 +30,12 @@ class Health {
 
   // Returns true when proof() changed.
   bool observe(const HealthSample& sample);
-  // Proven by what the data path shows (an adopted route), although this device has not shown a
-  // handshake yet.
-  void assume_proven() { proven_ = true; }
+  // Proven by what the data path shows (an adopted route); `session`: the device has had a
+  // handshake as well.
+  void assume_proven(bool session) {
+    proven_ = true;
+    session_ = session;
+  }
   // Sends fell back to plaintext: only a handshake after `now` proves the key again.
   void require_new_proof(WallTime now);
 

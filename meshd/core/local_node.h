@@ -44,6 +44,8 @@ struct LocalNode {
   bool has_wireguard() const { return backend != Backend::kNone; }
   bool withdrawn() const { return mode == Mode::kOff; }
   bool has_family(Family family) const;  // of the underlay
+  // Whether this kernel can route the family at all.
+  bool carries(Family family) const { return family == Family::kIpv4 || ipv6; }
   // The source for packets of this host into the mesh: a local address inside its own prefixes, if
   // there is one.
   std::optional<IpAddress> preferred_source(Family family) const;

@@ -39,7 +39,10 @@ std::size_t MeshModel::apply(const StoreUpdate& update, Instant) {
     std::erase_if(refused_, [&](const auto& item) { return !listed.contains(item.first); });
     for (const std::string& node : gone) forget(node);
     changed += gone.size();
-    if (!listed.contains(local_.name)) own_entry_.reset();
+    if (!listed.contains(local_.name)) {
+      own_entry_.reset();
+      own_bad_ = false;
+    }
   }
   store_answered_ = store_answered_ || update.in_sync;
   return changed;
@@ -89,9 +92,14 @@ void MeshModel::forget(const std::string& node) {
 }
 
 void MeshModel::adopt(const Mirror& mirror) {
-  for (const auto& [key, route] : mirror.routes())
-    if (key.table == local_.table_w && key.metric == kGuardMetric && route.protocol == kProtocol)
-      adopted_.insert(key.destination);
+  for (const auto& [key, route] : mirror.routes()) {
+    const bool guard = key.table == local_.table_w && key.metric == kGuardMetric;
+    const bool host = key.table == local_.table_h && route.type == RouteType::kUnicast;
+    if ((!guard && !host) || route.protocol != kProtocol) continue;
+    Adopted& adopted = adopted_[key.destination];
+    adopted.key = mirror.allowed_to(key.destination);
+    adopted.session = adopted.key && mirror.peers().at(*adopted.key).last_handshake.has_value();
+  }
   for (const auto& [key, wg] : mirror.peers()) {
     for (const std::string& node : claims_.nodes_with_key(key)) {
       const NodeClaims theirs = peers_.at(node).claims();
@@ -136,6 +144,7 @@ void MeshModel::observe(const Mirror& mirror, const std::map<std::string, std::u
 }
 
 void MeshModel::update_departing(const Mirror& mirror, MonotonicTime now) {
+  if (adopting_) return;  // whose a key is, is not known yet
   std::erase_if(departing_, [&](const auto& item) {
     return key_is_known(item.first) || !mirror.peers().contains(item.first);
   });
@@ -189,13 +198,32 @@ void MeshModel::check_endpoint(Peer& peer) {
   }
 }
 
+// The key through which the data path, as it was found, sends to this peer.
+void MeshModel::find_adopted(const Peer& peer, Peer::KeyFacts& facts) const {
+  const auto& published = peer.announcement().key;
+  if (adopted_.empty() || !published) return;
+  std::vector<Cidr> prefixes = peer.accepted().cidrs;
+  for (const IpAddress& address : peer.accepted().addresses)
+    prefixes.push_back(Cidr::host(address));
+  for (const Cidr& cidr : prefixes) {
+    const auto found = adopted_.find(cidr);
+    if (found == adopted_.end()) continue;
+    const PublicKey key = found->second.key.value_or(*published);
+    // A key that another node publishes is that node's: the prefix has moved since.
+    if (key != *published && (!claims_.nodes_with_key(key).empty() || key == local_.key)) continue;
+    facts.adopted = key;
+    facts.adopted_session = found->second.session;
+    return;
+  }
+}
+
 void MeshModel::decide_peer(const std::string& node, Peer& peer, Instant now, Requests& requests) {
   check_endpoint(peer);
-  const auto& cidrs = peer.accepted().cidrs;
-  const bool adopted =
-      std::any_of(cidrs.begin(), cidrs.end(), [&](const Cidr& c) { return adopted_.contains(c); });
-  if (const auto reset = peer.update_keys(local_, claims_.key_is_duplicate(node), adopted, now))
-    requests.resets.insert(*reset);
+  Peer::KeyFacts facts;
+  facts.duplicate = claims_.key_is_duplicate(node);
+  facts.stale = peer.announcement().key && departing_.contains(*peer.announcement().key);
+  find_adopted(peer, facts);
+  if (const auto reset = peer.update_keys(local_, facts, now)) requests.resets.insert(*reset);
   if (start_over_)
     for (const PublicKey& key : peer.start_over(local_, now)) requests.resets.insert(key);
   if (local_.device_index != 0)
@@ -203,40 +231,67 @@ void MeshModel::decide_peer(const std::string& node, Peer& peer, Instant now, Re
   peer.decide(local_, now);
 }
 
+void MeshModel::track_keys(const std::string& node, const Peer* peer, MonotonicTime now) {
+  std::set<PublicKey> keys = peer != nullptr ? peer->keys_in_use() : std::set<PublicKey>{};
+  std::set<PublicKey> kept = keys;
+  if (peer != nullptr && peer->announcement().key) kept.insert(*peer->announcement().key);
+  mark(claims_.keep_keys(node, kept));
+  if (const auto before = keys_of_.find(node); before != keys_of_.end()) {
+    for (const PublicKey& key : before->second) {
+      if (keys.contains(key)) continue;
+      if (const auto user = key_of_.find(key); user != key_of_.end() && user->second == node)
+        key_of_.erase(user);
+      departing_.try_emplace(key, Departing{0, now});
+    }
+  }
+  for (const PublicKey& key : keys) key_of_[key] = node;
+  if (keys.empty()) {
+    keys_of_.erase(node);
+  } else {
+    keys_of_[node] = std::move(keys);
+  }
+}
+
 std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touched& touched,
                                            Requests& requests) {
   for (const std::string& node : unsettled_) dirty_.insert(node);
-  settle_claims();
-  std::vector<std::string> changed;
+  NodeSet changed;
   std::map<std::string, Contribution> contributions;
-  for (const std::string& node : std::exchange(dirty_, {})) {
-    unsettled_.erase(node);
-    std::erase_if(key_of_, [&](const auto& item) { return item.second == node; });
-    const auto found = peers_.find(node);
-    if (found == peers_.end()) {
-      contributions[node] = {};
-      changed.push_back(node);
-      continue;
+  // A key that one node lets go may be another's: those are decided once more. The bound only
+  // guards against a bug.
+  for (int round = 0; round < 16 && !dirty_.empty(); ++round) {
+    settle_claims();
+    for (const std::string& node : std::exchange(dirty_, {})) {
+      unsettled_.erase(node);
+      const auto found = peers_.find(node);
+      if (found == peers_.end()) {
+        track_keys(node, nullptr, now.monotonic);
+        contributions[node] = {};
+        changed.insert(node);
+        continue;
+      }
+      Peer& peer = found->second;
+      const Decision before = peer.decision();
+      const bool first = peer.since() == WallTime{};
+      decide_peer(node, peer, now, requests);
+      if (first || peer.decision() != before) changed.insert(node);
+      track_keys(node, &peer, now.monotonic);
+      if (peer.deadline(local_, now.monotonic)) unsettled_.insert(node);
+      contributions[node] = peer.contribution(local_);
     }
-    Peer& peer = found->second;
-    const Decision before = peer.decision();
-    const bool first = peer.since() == WallTime{};
-    decide_peer(node, peer, now, requests);
-    if (first || peer.decision() != before) changed.push_back(node);
-    if (peer.active()) key_of_[peer.active()->key] = node;
-    if (peer.candidate()) key_of_[peer.candidate()->key] = node;
-    if (peer.deadline(local_, now.monotonic)) unsettled_.insert(node);
-    contributions[node] = peer.contribution(local_);
+    start_over_ = false;
   }
-  start_over_ = false;
   if (std::exchange(local_dirty_, false)) {
     contributions[local_.name] = own_contribution(local_);
     desired.set_own_prefixes(local_.cidrs, local_.addresses, touched);
   }
   desired.replace(std::move(contributions), touched);
   retire(now.monotonic, requests);
-  if (store_answered_) adopted_.clear();
-  return changed;
+  if (store_answered_) {
+    adopting_ = false;
+    adopted_.clear();
+  }
+  return {changed.begin(), changed.end()};
 }
 
 std::optional<MonotonicTime> MeshModel::deadline(MonotonicTime now) const {

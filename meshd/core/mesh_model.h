@@ -58,6 +58,10 @@ class MeshModel {
   bool unsettled() const { return !unsettled_.empty(); }  // somebody waits for a handshake
 
  private:
+  struct Adopted {
+    std::optional<PublicKey> key;  // none: the device is gone
+    bool session = false;
+  };
   struct Departing {  // a key in the device that no record publishes
     std::uint64_t rx_bytes = 0;
     MonotonicTime quiet_since{};
@@ -69,6 +73,9 @@ class MeshModel {
   void settle_claims();
   void check_endpoint(Peer& peer);
   void decide_peer(const std::string& node, Peer& peer, Instant now, Requests& requests);
+  void find_adopted(const Peer& peer, Peer::KeyFacts& facts) const;
+  // Who uses which key now; what nobody uses any more departs. Null: the peer is gone.
+  void track_keys(const std::string& node, const Peer* peer, MonotonicTime now);
   void retire(MonotonicTime now, Requests& requests);
   void update_departing(const Mirror& mirror, MonotonicTime now);
   bool key_is_known(const PublicKey& key) const;
@@ -81,9 +88,11 @@ class MeshModel {
   bool own_bad_ = false;
   bool store_answered_ = false;
   NodeSet dirty_;
-  NodeSet unsettled_;       // peers with a deadline
-  std::set<Cidr> adopted_;  // prefixes the running data path sends through WireGuard
+  NodeSet unsettled_;                        // peers with a deadline
+  std::map<Cidr, Adopted> adopted_;          // what the running data path sends through WireGuard
+  bool adopting_ = true;                     // until the store's first answer was settled
   std::map<PublicKey, std::string> key_of_;  // keys in use, and whose they are
+  std::map<std::string, std::set<PublicKey>> keys_of_;  // the same, by node
   std::map<PublicKey, Departing> departing_;
   bool start_over_ = false;
   bool local_dirty_ = true;

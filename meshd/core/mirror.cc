@@ -85,6 +85,11 @@ std::optional<Endpoint> Mirror::written_endpoint(const PublicKey& key) const {
   return found == written_endpoints_.end() ? std::nullopt : std::optional(found->second);
 }
 
+std::optional<PublicKey> Mirror::allowed_to(const Cidr& cidr) const {
+  const auto found = allowed_.find(cidr);
+  return found == allowed_.end() ? std::nullopt : std::optional(found->second);
+}
+
 std::optional<int> Mirror::rp_filter(const std::string& link) const {
   const auto found = rp_filter_.find(link);
   return found == rp_filter_.end() ? std::nullopt : std::optional(found->second);
@@ -118,8 +123,8 @@ void Mirror::change_peer(const WgPeerChange& change) {
   }
   if (change.keepalive) peer.keepalive = *change.keepalive;
   for (const Cidr& cidr : change.remove_allowed_ips) {
-    std::erase(peer.allowed_ips, cidr);
-    allowed_.erase(cidr);
+    // Only what it holds: the kernel leaves another peer's alone.
+    if (std::erase(peer.allowed_ips, cidr) != 0) allowed_.erase(cidr);
   }
   for (const Cidr& cidr : change.add_allowed_ips) {
     if (const auto holder = allowed_.find(cidr); holder != allowed_.end()) {

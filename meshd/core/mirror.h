@@ -46,6 +46,8 @@ class Mirror {
   const std::map<PublicKey, WgPeer>& peers() const { return peers_; }
   // The endpoint meshd last wrote for the peer; the kernel's own may have roamed since.
   std::optional<Endpoint> written_endpoint(const PublicKey& key) const;
+  // The peer that has this prefix in its AllowedIPs, if one has.
+  std::optional<PublicKey> allowed_to(const Cidr& cidr) const;
   const std::map<std::string, Link>& links() const { return links_; }
   const std::set<LocalAddress>& addresses() const { return addresses_; }
   const std::map<RouteKey, Route>& routes() const { return routes_; }

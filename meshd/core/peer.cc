@@ -41,17 +41,16 @@ KeySlot Peer::new_slot(const PublicKey& key, const LocalNode& local, WallTime fl
   return slot;
 }
 
-std::optional<PublicKey> Peer::update_keys(const LocalNode& local, bool duplicate, bool adopted,
+std::optional<PublicKey> Peer::update_keys(const LocalNode& local, const KeyFacts& facts,
                                            Instant now) {
-  duplicate_ = duplicate;
-  const bool usable = local.has_wireguard() && announcement_.key && !duplicate && !gone_;
+  duplicate_ = facts.duplicate;
+  const bool usable = local.has_wireguard() && announcement_.key && !duplicate_ && !gone_;
   if (!usable) {
     // Without a device there is nothing to prove, but what was proven stays so: the device may come
     // back.
     if (!local.has_wireguard() && announcement_.key && active_ &&
         active_->key == *announcement_.key)
       return std::nullopt;
-    if (active_) withdrawn_ = active_->key;
     active_.reset();
     candidate_.reset();
     fell_back_ = false;
@@ -63,17 +62,29 @@ std::optional<PublicKey> Peer::update_keys(const LocalNode& local, bool duplicat
     return std::nullopt;
   }
   if (candidate_ && candidate_->key == key) return std::nullopt;
-  const bool returning = withdrawn_ == key;
-  KeySlot slot = new_slot(key, local, returning ? now.wall : WallTime::min(), now);
+  if (!active_ && facts.adopted && *facts.adopted != key) {
+    // It changed its key while nobody looked: what runs goes on until the new key is proven.
+    active_ = new_slot(*facts.adopted, local, WallTime::min(), now);
+    active_->health.assume_proven(facts.adopted_session);
+  }
+  KeySlot slot = new_slot(key, local, facts.stale ? now.wall : WallTime::min(), now);
+  const std::optional<PublicKey> reset = facts.stale ? std::optional(key) : std::nullopt;
   if (active_ && active_->health.proof(now.monotonic) != Proof::kNever) {
     candidate_ = std::move(slot);
-    return std::nullopt;
+    return reset;
   }
-  if (adopted && !returning) slot.health.assume_proven();
+  if (facts.adopted == key && !facts.stale) slot.health.assume_proven(facts.adopted_session);
   active_ = std::move(slot);
   candidate_.reset();
-  withdrawn_.reset();
-  return returning ? std::optional(key) : std::nullopt;
+  fell_back_ = false;
+  return reset;
+}
+
+std::set<PublicKey> Peer::keys_in_use() const {
+  std::set<PublicKey> keys;
+  for (const std::optional<KeySlot>* slot : {&active_, &candidate_})
+    if (*slot) keys.insert((*slot)->key);
+  return keys;
 }
 
 std::vector<PublicKey> Peer::start_over(const LocalNode& local, Instant now) {
@@ -111,6 +122,10 @@ std::optional<Endpoint> Peer::endpoint_for(const LocalNode& local) const {
   return std::nullopt;
 }
 
+bool Peer::may_fall_back(const LocalNode& local) const {
+  return mode(local) == Mode::kPrefer && local.fallback_after > Duration::zero();
+}
+
 PairFacts Peer::facts(const LocalNode& local, MonotonicTime now) const {
   PairFacts facts;
   facts.local_wireguard = local.has_wireguard();
@@ -121,12 +136,16 @@ PairFacts Peer::facts(const LocalNode& local, MonotonicTime now) const {
   if (announcement_.key) facts.key = duplicate_ ? KeyVerdict::kDuplicate : KeyVerdict::kValid;
   if (!announcement_.key_problem.empty()) facts.key = KeyVerdict::kInvalid;
   facts.has_endpoint = endpoint_for(local).has_value();
+  // An address of mine that comes and goes takes nothing from a peer that has proven itself.
+  if (endpoint_problem_.empty() && !announcement_.endpoints.empty() && active_ &&
+      active_->health.proof(now) != Proof::kNever)
+    facts.has_endpoint = true;
   facts.fallback_after = local.fallback_after;
   if (!active_) return facts;
   facts.proof = active_->health.proof(now);
   facts.trying_for = now - active_->since;
   facts.unanswered_for = active_->health.unanswered_for(now);
-  if (facts.proof == Proof::kNever && fell_back_) {
+  if (facts.proof == Proof::kNever && fell_back_ && may_fall_back(local)) {
     facts.proof = Proof::kUnanswered;
     facts.unanswered_for = Duration::max();
   }
@@ -197,7 +216,9 @@ Contribution Peer::contribution(const LocalNode& local) const {
     Accounting::Prefix& prefix = contribution.prefixes[Cidr::host(address)];
     prefix.node = name_;
     prefix.address = true;
-    if (decision_.path != Path::kWireguard || local.device_index == 0) continue;
+    if (decision_.path != Path::kWireguard || local.device_index == 0 ||
+        !local.carries(address.family()))
+      continue;
     // Never a reject route here: it would make the reverse-path check refuse the underlay's own
     // packets.
     Route route;
@@ -228,7 +249,9 @@ std::optional<MonotonicTime> Peer::deadline(const LocalNode& local, MonotonicTim
     if (!*slot) continue;
     const Proof proof = (*slot)->health.proof(now);
     consider((*slot)->health.deadline());
-    if (proof != Proof::kProven) consider(std::max((*slot)->next_kick, now + Duration(1)));
+    // Without a device nothing is tried, and nothing is due.
+    if (proof != Proof::kProven && local.device_index != 0)
+      consider(std::max((*slot)->next_kick, now + Duration(1)));
     if (proof == Proof::kNever) consider((*slot)->since + kHandshakePatience);
     if (proof == Proof::kUnanswered && local.fallback_after > Duration::zero())
       consider(now + local.fallback_after - (*slot)->health.unanswered_for(now));

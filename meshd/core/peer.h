@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,11 +43,20 @@ class Peer {
   NodeClaims claims() const;
 
   // --- keys ---
+  // What is known of the keys besides the record.
+  struct KeyFacts {
+    bool duplicate = false;  // the published key is somebody else's as well
+    // The device may still have sessions of the published key from before it was published: only a
+    // new handshake proves it.
+    bool stale = false;
+    // The key through which the running data path already sends to this peer, and whether the
+    // device has had a handshake with it.
+    std::optional<PublicKey> adopted;
+    bool adopted_session = false;
+  };
   // Brings the slots in line with the published key, its conflicts and this node's own state.
-  // `adopted`: the data path already sends to this peer through WireGuard. Returns a key whose
-  // sessions must be forgotten, if there is one.
-  std::optional<PublicKey> update_keys(const LocalNode& local, bool duplicate, bool adopted,
-                                       Instant now);
+  // Returns a key whose sessions must be forgotten, if there is one.
+  std::optional<PublicKey> update_keys(const LocalNode& local, const KeyFacts& facts, Instant now);
   // Both sides start over: I had withdrawn my key. Returns the keys whose sessions must be
   // forgotten.
   std::vector<PublicKey> start_over(const LocalNode& local, Instant now);
@@ -54,6 +64,7 @@ class Peer {
   bool observe(const PublicKey& key, const HealthSample& sample);
   const std::optional<KeySlot>& active() const { return active_; }
   const std::optional<KeySlot>& candidate() const { return candidate_; }
+  std::set<PublicKey> keys_in_use() const;
 
   // --- decisions ---
   // Also notes the time of a change of state and, on a fallback, asks for a new proof.
@@ -78,6 +89,7 @@ class Peer {
  private:
   KeySlot new_slot(const PublicKey& key, const LocalNode& local, WallTime floor, Instant now) const;
   std::optional<Endpoint> endpoint_for(const LocalNode& local) const;
+  bool may_fall_back(const LocalNode& local) const;
   PairFacts facts(const LocalNode& local, MonotonicTime now) const;
   DesiredPeer desired_peer(const LocalNode& local, bool with_allowed_ips) const;
 
@@ -89,11 +101,9 @@ class Peer {
   bool duplicate_ = false;
   std::optional<KeySlot> active_;     // the proven key, or the only one
   std::optional<KeySlot> candidate_;  // a newer published key, to be proven beside the old one
-  std::optional<PublicKey>
-      withdrawn_;  // published before, then not: to be proven afresh when it returns
   std::string endpoint_problem_;
   Accepted accepted_;
-  bool fell_back_ = false;
+  bool fell_back_ = false;  // to plaintext; only a new handshake ends it
   bool decided_ = false;
   Decision decision_;
   WallTime since_{};

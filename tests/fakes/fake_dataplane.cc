@@ -1,0 +1,500 @@
+#include "fakes/fake_dataplane.h"
+
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace mesh::test {
+namespace {
+
+constexpr std::uint32_t kMinimumIpv6Mtu = 1280;
+// A session younger than this carries a keepalive without a new handshake (REKEY_AFTER_TIME).
+constexpr Duration kRekeyAfter = std::chrono::seconds(120);
+
+Error gone(std::string_view what) {
+  return make_error(ErrorCode::kNotFound, "{} is not there", what);
+}
+
+bool overlap(const NftElement& a, const NftElement& b) {
+  return a.set == b.set && a.range.first.family() == b.range.first.family() &&
+         a.range.first <= b.range.last && b.range.first <= a.range.last;
+}
+
+}  // namespace
+
+FakeDataplane::FakeDataplane(const Clock& clock)
+    : clock_(clock), event_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  links_[1] = {1, "lo", "", 65536, true, true, true};
+  rp_filter_["all"] = 0;
+}
+
+// --- faults
+// ----------------------------------------------------------------------------------------------------------
+
+void FakeDataplane::fail(std::string kind, int skip, int times, ErrorCode code) {
+  faults_.push_back({std::move(kind), skip, times, code});
+}
+
+std::optional<Error> FakeDataplane::fault(std::string_view kind, bool operation) {
+  for (Fault& fault : faults_) {
+    if (fault.kind != kind && !(fault.kind.empty() && operation)) continue;
+    if (fault.skip > 0) {
+      --fault.skip;
+      continue;
+    }
+    if (fault.times == 0) continue;
+    if (fault.times != kForEver) --fault.times;
+    return make_error(fault.code, "{}: injected fault", kind);
+  }
+  return std::nullopt;
+}
+
+// --- facts
+// -----------------------------------------------------------------------------------------------------------
+
+Result<BackendChoice> FakeDataplane::ensure_device(const DeviceSpec& spec) {
+  if (auto error = fault("ensure-device", false)) return *error;
+  if (spec.preference == BackendPreference::kNone)
+    return BackendChoice{Backend::kNone, "the configuration says none", false};
+  if (available_ == Backend::kNone)
+    return BackendChoice{Backend::kNone, unavailable_reason_, false};
+  if (has_device()) return BackendChoice{available_, unavailable_reason_, false};
+  device_index_ = next_index_++;
+  ++devices_made_;
+  device_key_ = PublicKey();
+  listen_port_ = 0;
+  fwmark_ = 0;
+  links_[device_index_] = {
+      device_index_, spec.name, available_ == Backend::kKernel ? "wireguard" : "tun", 1420, false,
+      false,         false};
+  rp_filter_[spec.name] = 0;
+  event(LinkEvent{device_link(), false});
+  return BackendChoice{available_, unavailable_reason_, true};
+}
+
+void FakeDataplane::set_identity(const PrivateKey* key) { identity_ = key; }
+
+Result<WgDevice> FakeDataplane::read_device() {
+  if (auto error = fault("read-device", false)) return *error;
+  if (!has_device()) return gone("the mesh device");
+  WgDevice device{device_link().name, device_index_, device_key_, listen_port_, fwmark_, {}};
+  for (const auto& [key, peer] : peers_) device.peers.push_back(peer);
+  return device;
+}
+
+Result<std::vector<Link>> FakeDataplane::read_links() {
+  if (auto error = fault("read-links", false)) return *error;
+  std::vector<Link> links;
+  for (const auto& [index, link] : links_) links.push_back(link);
+  return links;
+}
+
+Result<std::vector<LocalAddress>> FakeDataplane::read_addresses() {
+  if (auto error = fault("read-addresses", false)) return *error;
+  return std::vector<LocalAddress>(addresses_.begin(), addresses_.end());
+}
+
+Result<std::vector<Route>> FakeDataplane::read_routes(std::uint32_t table) {
+  if (auto error = fault("read-routes", false)) return *error;
+  std::vector<Route> routes;
+  for (const auto& [key, route] : routes_)
+    if (key.table == table) routes.push_back(route);
+  return routes;
+}
+
+Result<std::vector<Rule>> FakeDataplane::read_rules() {
+  if (auto error = fault("read-rules", false)) return *error;
+  return std::vector<Rule>(rules_.begin(), rules_.end());
+}
+
+Result<std::vector<NftElement>> FakeDataplane::read_elements() {
+  if (auto error = fault("read-elements", false)) return *error;
+  if (!ruleset_) return gone("table inet meshd");
+  return std::vector<NftElement>(elements_.begin(), elements_.end());
+}
+
+Result<std::vector<NftCounter>> FakeDataplane::read_counters() {
+  if (auto error = fault("read-counters", false)) return *error;
+  if (!ruleset_) return gone("table inet meshd");
+  std::vector<NftCounter> counters;
+  for (const auto& [element, counter] : counters_) counters.push_back(counter);
+  return counters;
+}
+
+Result<int> FakeDataplane::read_rp_filter(const std::string& link) {
+  const auto found = rp_filter_.find(link);
+  if (found == rp_filter_.end()) return gone(link);
+  return found->second;
+}
+
+// The first link that is neither loopback nor the device carries everything, with its first address
+// of the family.
+Result<RouteLookup> FakeDataplane::lookup(const IpAddress& destination, std::uint32_t) {
+  for (const auto& [index, link] : links_) {
+    if (link.loopback || index == device_index_) continue;
+    RouteLookup result;
+    result.oif = index;
+    result.mtu = link.mtu;
+    for (const LocalAddress& address : addresses_)
+      if (address.ifindex == index && address.address.family() == destination.family()) {
+        result.source = address.address;
+        return result;
+      }
+  }
+  return make_error(ErrorCode::kUnavailable, "no route to {}", destination.to_string());
+}
+
+std::optional<PublicKey> FakeDataplane::allowed_to(const Cidr& cidr) const {
+  const auto found = allowed_.find(cidr);
+  return found == allowed_.end() ? std::nullopt : std::optional(found->second);
+}
+
+RouteType FakeDataplane::way_of(const IpAddress& destination) const {
+  const Route* best = nullptr;
+  for (const auto& [key, route] : routes_) {
+    if (key.table != table_w_ || !key.destination.contains(destination)) continue;
+    if (best == nullptr || key.destination.length() > best->key.destination.length() ||
+        (key.destination == best->key.destination && key.metric < best->key.metric))
+      best = &route;
+  }
+  return best == nullptr ? RouteType::kOther : best->type;
+}
+
+// --- operations
+// --------------------------------------------------------------------------------------------------------
+
+struct FakeDataplane::Execute {
+  FakeDataplane& kernel;
+
+  Result<void> operator()(const ConfigureDevice& act) const {
+    if (!kernel.has_device()) return gone("the mesh device");
+    if (act.change.set_private_key)
+      kernel.device_key_ =
+          kernel.identity_ != nullptr ? kernel.identity_->public_key() : kernel.own_key_;
+    if (act.change.listen_port) kernel.listen_port_ = *act.change.listen_port;
+    if (act.change.fwmark) kernel.fwmark_ = *act.change.fwmark;
+    return {};
+  }
+  Result<void> operator()(const ConfigureLink& act) const {
+    if (!kernel.has_device()) return gone("the mesh device");
+    Link& link = kernel.device_link();
+    if (act.mtu != 0) link.mtu = act.mtu;
+    if (act.up) link.up = link.running = true;
+    kernel.event(LinkEvent{link, false});
+    if (act.mtu != 0 && act.mtu < kMinimumIpv6Mtu) {
+      const auto addresses = kernel.addresses_;
+      for (const LocalAddress& address : addresses)
+        if (address.ifindex == link.index && address.address.family() == Family::kIpv6)
+          kernel.remove_address(link.index, address.address);
+    }
+    return {};
+  }
+  Result<void> operator()(const AddAddress& act) const {
+    if (!kernel.has_device()) return gone("the mesh device");
+    kernel.add_address(kernel.device_index_, act.address, address_bits(act.address.family()));
+    return {};
+  }
+  Result<void> operator()(const RemoveAddress& act) const {
+    kernel.remove_address(kernel.device_index_, act.address);
+    return {};
+  }
+  Result<void> operator()(const SetRpFilter& act) const {
+    const auto found = kernel.rp_filter_.find(act.link);
+    if (found == kernel.rp_filter_.end()) return gone(act.link);
+    found->second = act.value;
+    return {};
+  }
+  Result<void> operator()(const PutRule& act) const {
+    kernel.put_rule(act.rule);
+    return {};
+  }
+  Result<void> operator()(const RemoveRule& act) const {
+    kernel.remove_rule(act.rule);
+    return {};
+  }
+  Result<void> operator()(const InstallRuleset& act) const {
+    kernel.ruleset_ = act.spec;
+    kernel.elements_.clear();
+    kernel.counters_.clear();
+    return {};
+  }
+  Result<void> operator()(const ChangePeer& act) const { return kernel.change_peer(act.change); }
+  Result<void> operator()(const PutRoute& act) const { return kernel.put_own_route(act.route); }
+  Result<void> operator()(const RemoveRoute& act) const {
+    const auto found = kernel.routes_.find(act.route.key);
+    if (found != kernel.routes_.end() && found->second == act.route)
+      kernel.remove_route(act.route.key);
+    return {};
+  }
+  Result<void> operator()(const PutElement& act) const {
+    if (!kernel.ruleset_) return gone("table inet meshd");
+    if (kernel.elements_.contains(act.element)) return {};
+    for (const NftElement& other : kernel.elements_)
+      if (overlap(other, act.element))
+        return make_error(ErrorCode::kExists, "{} overlaps {}", act.element.range.to_string(),
+                          other.range.to_string());
+    kernel.elements_.insert(act.element);
+    kernel.counters_[act.element] = {act.element, 0, 0};
+    return {};
+  }
+  Result<void> operator()(const RemoveElement& act) const {
+    kernel.elements_.erase(act.element);
+    kernel.counters_.erase(act.element);
+    return {};
+  }
+};
+
+std::vector<Result<void>> FakeDataplane::apply(std::span<const Operation> operations) {
+  std::vector<Result<void>> results;
+  std::set<std::string> failed;
+  for (const Operation& operation : operations) {
+    if (failed.contains(operation.node)) {
+      results.push_back(make_error(ErrorCode::kUnavailable, "not tried: an earlier one failed"));
+      continue;
+    }
+    if (auto error = fault(name_of(operation.act), true)) {
+      results.push_back(*error);
+    } else {
+      results.push_back(std::visit(Execute{*this}, operation.act));
+    }
+    if (!results.back()) {
+      failed.insert(operation.node);
+      continue;
+    }
+    executed_.push_back(operation);
+    if (look_) look_(operation);
+  }
+  return results;
+}
+
+Result<void> FakeDataplane::change_peer(const WgPeerChange& change) {
+  if (!has_device()) return gone("the mesh device");
+  if (change.key == device_key_) return {};  // the kernel ignores one's own key silently
+  if (change.remove) {
+    remove_peer(change.key);
+    return {};
+  }
+  if (!peers_.contains(change.key)) {
+    if (change.update_only) return {};
+    peers_[change.key].key = change.key;
+  }
+  WgPeer& peer = peers_[change.key];
+  for (const Cidr& cidr : change.remove_allowed_ips)
+    if (allowed_to(cidr) == change.key) remove_allowed_ip(cidr);
+  for (const Cidr& cidr : change.add_allowed_ips) move_allowed_ip(cidr, change.key);
+  if (change.endpoint) peer.endpoint = change.endpoint;
+  const std::uint16_t before = change.kick ? 0 : peer.keepalive;
+  if (change.keepalive) peer.keepalive = *change.keepalive;
+  if (change.kick && !change.keepalive) peer.keepalive = 25;
+  // Switching the keepalive on sends one at once.
+  if (before == 0 && peer.keepalive != 0) try_handshake(peer);
+  return {};
+}
+
+void FakeDataplane::move_allowed_ip(const Cidr& cidr, const PublicKey& key) {
+  if (allowed_to(cidr) == key) return;
+  remove_allowed_ip(cidr);
+  allowed_[cidr] = key;
+  std::vector<Cidr>& list = peers_.at(key).allowed_ips;
+  list.insert(std::upper_bound(list.begin(), list.end(), cidr), cidr);
+}
+
+void FakeDataplane::try_handshake(WgPeer& peer) {
+  if (!peer.endpoint || !device_link().up || device_key_.is_zero()) return;
+  peer.tx_bytes += 148;
+  const WallTime now = clock_.now().wall;
+  const bool fresh = peer.last_handshake && now - *peer.last_handshake < kRekeyAfter &&
+                     *peer.last_handshake <= now;
+  if (fresh || !answering_.contains(peer.key)) return;
+  peer.rx_bytes += 92;
+  peer.last_handshake = now;
+}
+
+Result<void> FakeDataplane::put_own_route(const Route& route) {
+  if (route.type == RouteType::kUnicast) {
+    const auto link = links_.find(route.oif);
+    if (link == links_.end()) return gone("the route's device");
+    if (!link->second.up)
+      return make_error(ErrorCode::kUnavailable, "{} is down", link->second.name);
+    if (route.preferred_source &&
+        std::none_of(addresses_.begin(), addresses_.end(),
+                     [&](const LocalAddress& a) { return a.address == *route.preferred_source; }))
+      return make_error(ErrorCode::kInvalid, "{} is no local address",
+                        route.preferred_source->to_string());
+  }
+  put_route(route);
+  return {};
+}
+
+// --- the world outside
+// -------------------------------------------------------------------------------------------------
+
+void FakeDataplane::set_backend(Backend backend, std::string reason) {
+  available_ = backend;
+  unavailable_reason_ = std::move(reason);
+}
+
+int FakeDataplane::add_link(const std::string& name, std::uint32_t mtu) {
+  const int index = next_index_++;
+  links_[index] = {index, name, "veth", mtu, true, true, false};
+  rp_filter_[name] = 0;
+  event(LinkEvent{links_[index], false});
+  return index;
+}
+
+void FakeDataplane::add_address(int ifindex, const IpAddress& address, int length) {
+  const LocalAddress added{ifindex, address, length, false};
+  if (addresses_.insert(added).second) event(AddressEvent{added, false});
+}
+
+void FakeDataplane::remove_address(int ifindex, const IpAddress& address) {
+  const auto found = std::find_if(addresses_.begin(), addresses_.end(), [&](const LocalAddress& a) {
+    return a.ifindex == ifindex && a.address == address;
+  });
+  if (found == addresses_.end()) return;
+  event(AddressEvent{*found, true});
+  addresses_.erase(found);
+}
+
+void FakeDataplane::answer(const PublicKey& key, bool answers) {
+  if (answers) {
+    answering_.insert(key);
+  } else {
+    answering_.erase(key);
+  }
+}
+
+void FakeDataplane::handshake(const PublicKey& key) {
+  const auto found = peers_.find(key);
+  if (found == peers_.end()) return;
+  found->second.last_handshake = clock_.now().wall;
+  found->second.rx_bytes += 148;
+  found->second.tx_bytes += 92;
+}
+
+void FakeDataplane::receive(const PublicKey& key, std::uint64_t bytes) {
+  if (const auto found = peers_.find(key); found != peers_.end()) found->second.rx_bytes += bytes;
+}
+
+void FakeDataplane::roam(const PublicKey& key, const Endpoint& endpoint) {
+  if (const auto found = peers_.find(key); found != peers_.end()) found->second.endpoint = endpoint;
+}
+
+void FakeDataplane::count(const NftElement& element, std::uint64_t bytes) {
+  const auto found = counters_.find(element);
+  if (found == counters_.end()) return;
+  found->second.bytes += bytes;
+  ++found->second.packets;
+}
+
+void FakeDataplane::drop_device_routes(bool also_addresses) {
+  std::vector<RouteKey> lost;
+  for (const auto& [key, route] : routes_)
+    if (route.type == RouteType::kUnicast && route.oif == device_index_) lost.push_back(key);
+  // IPv4 routes go without a word.
+  for (const RouteKey& key : lost) erase_route(key, key.destination.family() == Family::kIpv6);
+  if (!also_addresses) return;
+  const auto addresses = addresses_;
+  for (const LocalAddress& address : addresses)
+    if (address.ifindex == device_index_) remove_address(device_index_, address.address);
+}
+
+void FakeDataplane::delete_device() {
+  if (!has_device()) return;
+  drop_device_routes(true);
+  const Link link = device_link();
+  rp_filter_.erase(link.name);
+  links_.erase(device_index_);
+  device_index_ = 0;
+  peers_.clear();
+  allowed_.clear();
+  event(LinkEvent{link, true});
+}
+
+void FakeDataplane::set_device_up(bool up) {
+  if (!has_device()) return;
+  if (!up) drop_device_routes(false);
+  device_link().up = device_link().running = up;
+  event(LinkEvent{device_link(), false});
+}
+
+void FakeDataplane::put_route(const Route& route) {
+  routes_[route.key] = route;
+  event(RouteEvent{route, false});
+}
+
+void FakeDataplane::erase_route(const RouteKey& key, bool told) {
+  const auto found = routes_.find(key);
+  if (found == routes_.end()) return;
+  if (told) event(RouteEvent{found->second, true});
+  routes_.erase(found);
+}
+
+void FakeDataplane::remove_route(const RouteKey& key) { erase_route(key, true); }
+
+void FakeDataplane::put_rule(const Rule& rule) {
+  if (rules_.insert(rule).second) event(RuleEvent{rule, false});
+}
+
+void FakeDataplane::remove_rule(const Rule& rule) {
+  if (rules_.erase(rule) != 0) event(RuleEvent{rule, true});
+}
+
+void FakeDataplane::put_peer(const WgPeer& peer) {
+  remove_peer(peer.key);
+  peers_[peer.key] = peer;
+  peers_[peer.key].allowed_ips.clear();
+  for (const Cidr& cidr : peer.allowed_ips) move_allowed_ip(cidr, peer.key);
+}
+
+void FakeDataplane::remove_peer(const PublicKey& key) {
+  const auto found = peers_.find(key);
+  if (found == peers_.end()) return;
+  for (const Cidr& cidr : found->second.allowed_ips) allowed_.erase(cidr);
+  peers_.erase(found);
+}
+
+void FakeDataplane::remove_allowed_ip(const Cidr& cidr) {
+  const auto found = allowed_.find(cidr);
+  if (found == allowed_.end()) return;
+  std::erase(peers_.at(found->second).allowed_ips, cidr);
+  allowed_.erase(found);
+}
+
+void FakeDataplane::flush_ruleset() {
+  ruleset_.reset();
+  elements_.clear();
+  counters_.clear();
+  event(NftEvent{});
+}
+
+// --- events
+// ------------------------------------------------------------------------------------------------------------
+
+void FakeDataplane::watch_tables(std::uint32_t w, std::uint32_t h) {
+  table_w_ = w;
+  table_h_ = h;
+}
+
+void FakeDataplane::event(KernelEvent event) {
+  if (const auto* route = std::get_if<RouteEvent>(&event)) {
+    const std::uint32_t table = route->route.key.table;
+    if (table != table_w_ && table != table_h_) return;
+  }
+  events_.push_back(std::move(event));
+  (void)::eventfd_write(event_fd_.get(), 1);
+}
+
+std::vector<KernelEvent> FakeDataplane::drain_events() {
+  eventfd_t waiting = 0;
+  (void)::eventfd_read(event_fd_.get(), &waiting);
+  return std::exchange(events_, {});
+}
+
+void FakeDataplane::lose_events() {
+  events_.clear();
+  event(OverrunEvent{});
+}
+
+}  // namespace mesh::test
