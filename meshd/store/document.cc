@@ -57,7 +57,7 @@ Result<void> check_text(std::string_view text, std::string_view place) {
     if (c.size == 0)
       return to_error({place_of(text, i), "not UTF-8: write the record in UTF-8"}, place);
     const bool space = c.value == '\t' || c.value == '\n' || c.value == '\r';
-    if ((c.value < 0x20 && !space) || c.value == 0x7f)
+    if (c.value < 0x20 && !space)
       return to_error({place_of(text, i), "a control character: remove it"}, place);
     i += c.size;
   }
@@ -135,33 +135,46 @@ class DocumentBuilder {
 // yaml-cpp's events carry no way to stop but an exception; it ends in parse_yaml_document.
 class YamlEvents : public YAML::EventHandler {
  public:
+  // `text` is what is parsed, without a byte order mark: yaml-cpp's positions are offsets in it.
+  explicit YamlEvents(std::string_view text) : text_(text) {}
   DocumentNode take() { return builder_.take(); }
+
+  // yaml-cpp takes the end of the text for the closing quote when a line break precedes it.
+  void check_last_quote() const {
+    if (last_quoted_.is_null() ||
+        is_closed(text_.substr(static_cast<std::size_t>(last_quoted_.pos))))
+      return;
+    fail(last_quoted_, "the quote that opens here is not closed");
+  }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (++documents_ > 1) fail(mark, "a second document: one file holds one record");
   }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    refuse_anchor(mark, anchor);
+    refuse_extras(mark, {}, anchor);
     check(mark, builder_.null(place(mark)));
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
     fail(mark, kNoAnchors);
   }
-  void OnScalar(const YAML::Mark& mark, const std::string& /*tag*/, YAML::anchor_t anchor,
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
-    refuse_anchor(mark, anchor);
+    refuse_extras(mark, tag, anchor);
+    const auto position = static_cast<std::size_t>(mark.pos);
+    if (position < text_.size() && (text_[position] == '"' || text_[position] == '\''))
+      last_quoted_ = mark;
     check(mark, builder_.scalar(place(mark), value));
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& /*tag*/, YAML::anchor_t anchor,
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value /*style*/) override {
-    refuse_anchor(mark, anchor);
+    refuse_extras(mark, tag, anchor);
     check(mark, builder_.begin(DocumentNode::Kind::kList, place(mark)));
   }
   void OnSequenceEnd() override { builder_.end(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string& /*tag*/, YAML::anchor_t anchor,
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value /*style*/) override {
-    refuse_anchor(mark, anchor);
+    refuse_extras(mark, tag, anchor);
     check(mark, builder_.begin(DocumentNode::Kind::kMap, place(mark)));
   }
   void OnMapEnd() override { builder_.end(); }
@@ -181,10 +194,29 @@ class YamlEvents : public YAML::EventHandler {
   static void check(const YAML::Mark& mark, const std::string& problem) {
     if (!problem.empty()) fail(mark, problem);
   }
-  static void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) {
+  // "!" and "?" are yaml-cpp's own words for "in quotes" and "not in quotes".
+  static void refuse_extras(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
     if (anchor != YAML::NullAnchor) fail(mark, kNoAnchors);
+    if (!tag.empty() && tag != "!" && tag != "?")
+      fail(mark, "tags such as !!str are not read: remove it");
   }
 
+  // Whether the quoted text that starts here ends.
+  static bool is_closed(std::string_view text) {
+    const char quote = text.front();
+    for (std::size_t i = 1; i < text.size(); ++i) {
+      if (quote == '"' && text[i] == '\\')
+        ++i;
+      else if (text[i] == quote && quote == '\'' && i + 1 < text.size() && text[i + 1] == quote)
+        ++i;
+      else if (text[i] == quote)
+        return true;
+    }
+    return false;
+  }
+
+  std::string_view text_;
+  YAML::Mark last_quoted_ = YAML::Mark::null_mark();
   DocumentBuilder builder_;
   int documents_ = 0;
 };
@@ -264,12 +296,15 @@ std::string_view to_string(DocumentNode::Kind kind) {
 Result<DocumentNode> parse_yaml_document(std::string_view text, std::string_view place) {
   if (auto checked = check_text(text, place); !checked) return checked.error();
   try {
+    constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
-    YamlEvents events;
+    YamlEvents events(text);
     if (!parser.HandleNextDocument(events)) return to_error(empty_document(), place);
     while (parser.HandleNextDocument(events)) {
     }
+    events.check_last_quote();
     return events.take();
   } catch (const Problem& problem) {
     return to_error(problem, place);

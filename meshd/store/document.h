@@ -6,7 +6,7 @@
 // and so are depth and number of values. Refused with place, line and column: more than
 // kMaxRecordBytes, bytes that are not UTF-8, control characters, NUL (also an escaped one), broken
 // syntax, no document or more than one, a repeated key, a key that is not text, and YAML anchors
-// and aliases (with which a small text can stand for an enormous one).
+// and aliases (with which a small text can stand for an enormous one) and tags.
 // Thread rules: values and free functions, any thread.
 #pragma once
 
