@@ -111,6 +111,14 @@ std::optional<NetlinkAttribute> AttributeReader::next() {
   return NetlinkAttribute{static_cast<std::uint16_t>(attribute.nla_type & NLA_TYPE_MASK), payload};
 }
 
+const nlmsghdr* MessageReader::next() {
+  if (rest_.size() < sizeof(nlmsghdr)) return nullptr;
+  const auto* message = reinterpret_cast<const nlmsghdr*>(rest_.data());
+  if (message->nlmsg_len < sizeof(nlmsghdr) || message->nlmsg_len > rest_.size()) return nullptr;
+  rest_ = rest_.subspan(std::min(aligned(message->nlmsg_len), rest_.size()));
+  return message;
+}
+
 Bytes attributes_of(const nlmsghdr& message, std::size_t header_size) {
   const std::size_t start = kHeaderSize + aligned(header_size);
   if (message.nlmsg_len < start) return {};

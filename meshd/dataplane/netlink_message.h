@@ -105,6 +105,18 @@ class AttributeReader {
   bool malformed_ = false;
 };
 
+// Splits what one receive brought into its messages; ends at the first that is not whole. (Not
+// mnl_nlmsg_ok, which takes a length beyond 2 GiB for a negative one.)
+class MessageReader {
+ public:
+  // Aligned as nlmsghdr; must outlive what next() returns.
+  explicit MessageReader(Bytes received) : rest_(received) {}
+  const nlmsghdr* next();  // nullptr: no more
+
+ private:
+  Bytes rest_;
+};
+
 // The payload of an answer behind nlmsghdr and a family header of `header_size` bytes; empty when
 // it is shorter than that. `message` must be complete (nlmsg_len bytes readable).
 Bytes attributes_of(const nlmsghdr& message, std::size_t header_size);

@@ -153,12 +153,8 @@ NetlinkSocket::Received NetlinkSocket::receive(int flags) {
 
 template <class F>
 void NetlinkSocket::for_each_received(F&& callback) {
-  int rest = static_cast<int>(received_);
-  const auto* message = reinterpret_cast<const nlmsghdr*>(buffer_.data());
-  while (mnl_nlmsg_ok(message, rest)) {
-    callback(*message);
-    message = mnl_nlmsg_next(message, &rest);
-  }
+  MessageReader reader(Bytes(buffer_).first(received_));
+  while (const nlmsghdr* message = reader.next()) callback(*message);
 }
 
 Result<void> NetlinkSocket::send(std::span<NetlinkMessage> requests) {

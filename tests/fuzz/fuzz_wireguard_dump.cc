@@ -1,8 +1,5 @@
 // The decoder of the kernel's WireGuard dumps. The input is one or more netlink messages as they
 // come in a receive buffer.
-#include <libmnl/libmnl.h>
-#include <linux/genetlink.h>
-
 #include <cstdint>
 #include <cstdlib>
 #include <vector>
@@ -13,12 +10,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size > 256 * 1024) return 0;
   std::vector<std::uint8_t> buffer(data, data + size);  // aligned, and exactly as long as its input
   mesh::WgDeviceDecoder decoder;
-  int rest = static_cast<int>(buffer.size());
-  const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data());
-  while (mnl_nlmsg_ok(message, rest)) {
+  mesh::MessageReader reader(buffer);
+  while (const nlmsghdr* message = reader.next())
     if (!decoder.add(*message)) return 0;
-    message = mnl_nlmsg_next(message, &rest);
-  }
   const auto device = std::move(decoder).finish();
   if (!device) return 0;
   for (const mesh::WgPeer& peer : device->peers)
