@@ -1,0 +1,223 @@
+#!/bin/bash
+# All tests, from a fresh checkout: installs what is missing, builds, runs, and ends with one line
+# "N passed, N failed, N skipped" over all of them. Exits 0 only when none failed and some passed.
+#
+#   tests/run.sh           the quick tier: unit and system tests, fuzz regressions, the lab natively,
+#                          the lab on the kernel's WireGuard (in a virtual machine if need be), format
+#   tests/run.sh --full    also the whole lab matrix, ASan/UBSan and TSan builds, clang-tidy, kernel 6.12
+#   tests/run.sh --no-vm   leaves the virtual machine out; what that skips is said
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/prepare.sh"
+cd "$root_of_checkout"
+
+full=false vm=true
+for option; do
+  case $option in
+    --full) full=true ;;
+    --no-vm) vm=false ;;
+    *) echo "unknown option $option; see the head of $0" >&2; exit 2 ;;
+  esac
+done
+
+results=$root_of_checkout/build/results
+rm -rf "$results"
+mkdir -p "$results"
+passed=0 failed=0 skipped=0
+summary=() failures=() skips=()
+
+# --- counting -------------------------------------------------------------------------------------
+
+# Prints "passed failed skipped" of a report as GoogleTest or CTest write it (JUnit's XML), then a
+# line "F name" for each failure and "S name: reason" for each skip.
+read_report() {
+  awk '
+    function attribute(line, name,   at, rest) {
+      at = index(line, " " name "=\"")
+      if (!at) return ""
+      rest = substr(line, at + length(name) + 3)
+      return substr(rest, 1, index(rest, "\"") - 1)
+    }
+    function finish() {
+      if (name == "") return
+      if (disabled) { name = ""; return }
+      if (is_failed) { f++; lines = lines "F " name "\n" }
+      else if (is_skipped) { s++; lines = lines "S " name ": " (reason == "" ? "no reason given" : reason) "\n" }
+      else p++
+      name = ""
+    }
+    /<testcase / {
+      finish()
+      class = attribute($0, "classname")
+      name = attribute($0, "name")
+      if (class != "" && class != name) name = class "." name
+      status = attribute($0, "status")
+      is_failed = (status == "fail")
+      is_skipped = (status == "notrun" && attribute($0, "result") != "suppressed") || attribute($0, "result") == "skipped"
+      disabled = (status == "disabled") || attribute($0, "result") == "suppressed"
+      reason = ""; want = 0
+    }
+    name != "" && /<failure|<error/ { is_failed = 1 }
+    name != "" && /<skipped/ {
+      is_skipped = 1
+      reason = attribute($0, "message")
+      if (reason == "SKIP_REGULAR_EXPRESSION_MATCHED") reason = ""
+      sub(/^[^ ]*:[0-9]+&#x0A;/, "", reason)
+      gsub(/&#x0A;/, " ", reason)
+    }
+    # CTest keeps what the test said: GoogleTest gives the reason on the line after "Skipped".
+    name != "" && want { if (reason == "") reason = $0; want = 0 }
+    name != "" && / Skipped$/ { want = 1 }
+    END { finish(); printf "%d %d %d\n%s", p, f, s, lines }
+  ' "$1"
+}
+
+# count SUITE REPORT CODE: a suite that left no report, or failed without a failed test, is a failure.
+count() {
+  local suite=$1 report=$2 code=$3 p=0 f=0 s=0 line
+  if [ -s "$report" ]; then
+    {
+      read -r p f s
+      while read -r line; do
+        case $line in
+          F\ *) failures+=("$suite: ${line#F }") ;;
+          S\ *) skips+=("$suite: ${line#S }") ;;
+        esac
+      done
+    } < <(read_report "$report")
+  fi
+  if [ "$code" != 0 ] && [ "$f" = 0 ]; then
+    f=1
+    failures+=("$suite: ended with code $code before it could say what failed")
+  elif [ "$((p + f + s))" = 0 ]; then
+    f=1
+    failures+=("$suite: no test ran")
+  fi
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  summary+=("$(printf '%6d passed %4d failed %4d skipped %6d s   %s' "$p" "$f" "$s" "$((SECONDS - started))" "$suite")")
+}
+
+# check NAME COMMAND…: a check that either passes or does not.
+check() {
+  local name=$1
+  shift
+  say "$name"
+  started=$SECONDS
+  if "$@"; then
+    passed=$((passed + 1))
+    summary+=("$(printf '%6d passed %4d failed %4d skipped %6d s   %s' 1 0 0 "$((SECONDS - started))" "$name")")
+  else
+    failed=$((failed + 1)) failures+=("$name")
+    summary+=("$(printf '%6d passed %4d failed %4d skipped %6d s   %s' 0 1 0 "$((SECONDS - started))" "$name")")
+  fi
+}
+
+# --- the suites -----------------------------------------------------------------------------------
+
+formatted() {
+  git ls-files -z '*.h' '*.cc' | xargs -0 clang-format-14 --dry-run -Werror
+}
+
+# Unit tests, system tests and fuzz regressions: everything CTest knows but the lab.
+ctests() { # SUITE BUILD [CTEST OPTION…]
+  local suite=$1 build=$2 report code=0
+  shift 2
+  say "$suite"
+  started=$SECONDS
+  report=$results/${suite//[^a-z0-9]/-}.xml
+  as_root ctest --test-dir "$build" -LE lab --parallel "$(nproc)" --timeout 300 --output-on-failure \
+    --no-tests=error --output-junit "$report" "$@" --quiet -O "$report.log" || code=$?
+  [ "$code" = 0 ] || tail -n 200 "$report.log"
+  count "$suite" "$report" "$code"
+}
+
+lab_filter() { $full && echo '*' || echo '-Matrix/*'; }
+
+lab() { # SUITE BUILD
+  local suite=$1 build=$2 report code=0
+  say "$suite"
+  started=$SECONDS
+  report=$results/${suite//[^a-z0-9]/-}.xml
+  as_root env MESHD_LAB_PATIENCE="${MESHD_LAB_PATIENCE:-1}" timeout 2400 "$build/tests/lab/lab_test" --gtest_filter="$(lab_filter)" --gtest_brief=1 \
+    --gtest_output="xml:$report" || code=$?
+  count "$suite" "$report" "$code"
+}
+
+# The programs whose tests need a kernel with WireGuard, on such a kernel.
+on_the_kernel() { # KERNEL BUILD
+  local kernel=$1 build=$2 program suite code=0 out script with=()
+  say "on kernel WireGuard ($kernel)"
+  started=$SECONDS
+  out=$results/kernel-$kernel
+  script='failed=0
+'
+  for program in wireguard_kernel_test dataplane_system_test lab_test; do
+    program=$(find "$build/tests" -name "$program" -type f | head -1)
+    [ -n "$program" ] || continue
+    with+=(--with "$program")
+    script+="$program --gtest_filter='$(lab_filter)' --gtest_brief=1 --gtest_output=xml:\$MESHD_LAB_RESULTS/$(basename "$program").xml
+echo \$? >\$MESHD_LAB_RESULTS/$(basename "$program").code
+"
+  done
+  for program in meshd/daemon/meshd meshd/ctl/meshctl netns-harness/mesh-lab; do
+    with+=(--with "$build/$program")
+  done
+  as_root env HOME="$HOME" ${XDG_CACHE_HOME:+XDG_CACHE_HOME="$XDG_CACHE_HOME"} netns-harness/vm/run.sh \
+    --kernel "$kernel" --timeout "$($full && echo 5400 || echo 1200)" --results "$out" "${with[@]}" \
+    -- bash -c "$script" || code=$?
+  for program in "$out"/*.code; do
+    [ -e "$program" ] || continue
+    suite=$(basename "$program" .code)
+    count "kernel $kernel: $suite" "$out/$suite.xml" "$(cat "$program")"
+    started=$SECONDS
+  done
+  if [ "$code" != 0 ] || ! [ -e "$out/lab_test.code" ]; then
+    failed=$((failed + 1))
+    failures+=("kernel $kernel: the machine ended with code $code before all tests had run")
+  fi
+}
+
+tidy() {
+  git ls-files -z '*.cc' | grep -zv '^tests/fuzz/' |
+    xargs -0 -P "$(nproc)" -n 4 clang-tidy-14 -p build/release --quiet
+}
+
+# shellcheck disable=SC2086
+need $build_packages $lab_packages $check_packages $($vm && echo $vm_packages || true) $($full && echo $full_packages || true)
+
+started=$SECONDS
+build release
+summary+=("$(printf '%45s %d s   %s' '' "$((SECONDS - started))" build)")
+check "clang-format" formatted
+ctests "unit and system tests" build/release
+lab "lab" build/release
+if $vm; then
+  on_the_kernel 6.1 build/release
+else
+  skipped=$((skipped + 1)) skips+=("kernel: left out by --no-vm")
+fi
+
+if $full; then
+  build asan
+  ctests "unit and system tests (ASan, UBSan)" build/asan
+  MESHD_LAB_PATIENCE=3 lab "lab (ASan, UBSan)" build/asan
+  build tsan
+  ctests "unit and system tests (TSan)" build/tsan
+  if $vm; then on_the_kernel 6.12 build/release; fi
+  check "clang-tidy" tidy
+fi
+
+echo
+printf '%s\n' "${summary[@]}"
+if ((${#skips[@]})); then
+  echo
+  echo "Skipped:"
+  printf '  %s\n' "${skips[@]}"
+fi
+if ((${#failures[@]})); then
+  echo
+  echo "Failed:"
+  printf '  %s\n' "${failures[@]}"
+fi
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
