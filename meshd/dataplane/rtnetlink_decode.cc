@@ -257,10 +257,11 @@ Result<std::optional<LocalAddress>> decode_address(const nlmsghdr& message) {
 std::optional<std::uint32_t> table_of_route(const nlmsghdr& message) {
   const auto header = family_header<rtmsg>(message);
   if (!header || !family_of_route(*header)) return std::nullopt;
+  std::uint32_t table = header->rtm_table;
   AttributeReader reader(attributes_of(message, sizeof *header));
   while (const auto attribute = reader.next())
-    if (attribute->type == RTA_TABLE) return attribute->as<std::uint32_t>();
-  return header->rtm_table;
+    if (attribute->type == RTA_TABLE && !take(*attribute, table)) return std::nullopt;
+  return table;
 }
 
 Result<std::optional<Route>> decode_route(const nlmsghdr& message) {

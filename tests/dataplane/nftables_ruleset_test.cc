@@ -1,0 +1,163 @@
+// The text of table "inet meshd" as an engineer reads it with `nft list table inet meshd`.
+#include "meshd/dataplane/nftables_ruleset.h"
+
+#include <gmock/gmock.h>
+
+#include <set>
+
+namespace mesh {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+const NftSpec kSpec{.device = "mesh0", .fwmark = 0x2000};
+
+constexpr std::string_view kChains = R"(
+	chain arrives4 {
+		iifname "mesh0" ip saddr @rx_wireguard4 return comment "count: came through WireGuard"
+		iifname "mesh0" return comment "through WireGuard, from a prefix no peer has now"
+		meta mark & 0x00002000 != 0x00002000 ip saddr != @own4 ip daddr @foreign4 meta mark set meta mark | 0x00002000 comment "source not in this node's record: keeps the path it had without meshd"
+		ip saddr @peer_address4 ip daddr @own_address4 return comment "node to node, WireGuard's own packets too: neither counted nor guarded"
+		ip daddr @own4 ip saddr @rx_required4 drop comment "guard: had to come through WireGuard"
+		ip daddr @own4 ip saddr @rx_plaintext4 return comment "count: came unencrypted"
+	}
+
+	chain arrives6 {
+		iifname "mesh0" ip6 saddr @rx_wireguard6 return comment "count: came through WireGuard"
+		iifname "mesh0" return comment "through WireGuard, from a prefix no peer has now"
+		meta mark & 0x00002000 != 0x00002000 ip6 saddr != @own6 ip6 daddr @foreign6 meta mark set meta mark | 0x00002000 comment "source not in this node's record: keeps the path it had without meshd"
+		ip6 saddr @peer_address6 ip6 daddr @own_address6 return comment "node to node, WireGuard's own packets too: neither counted nor guarded"
+		ip6 daddr @own6 ip6 saddr @rx_required6 drop comment "guard: had to come through WireGuard"
+		ip6 daddr @own6 ip6 saddr @rx_plaintext6 return comment "count: came unencrypted"
+	}
+
+	chain leaves4 {
+		oifname "mesh0" ip daddr @tx_wireguard4 return comment "count: goes through WireGuard"
+		oifname "mesh0" return comment "through WireGuard, to a prefix no peer has now"
+		ip saddr @own_address4 ip daddr @peer_address4 return comment "node to node, WireGuard's own packets too: neither counted nor guarded"
+		ip daddr @tx_required4 drop comment "guard: has to go through WireGuard"
+		ip saddr @own4 ip daddr @tx_plaintext4 return comment "count: goes unencrypted"
+	}
+
+	chain leaves6 {
+		oifname "mesh0" ip6 daddr @tx_wireguard6 return comment "count: goes through WireGuard"
+		oifname "mesh0" return comment "through WireGuard, to a prefix no peer has now"
+		ip6 saddr @own_address6 ip6 daddr @peer_address6 return comment "node to node, WireGuard's own packets too: neither counted nor guarded"
+		ip6 daddr @tx_required6 drop comment "guard: has to go through WireGuard"
+		ip6 saddr @own6 ip6 daddr @tx_plaintext6 return comment "count: goes unencrypted"
+	}
+
+	chain prerouting {
+		type filter hook prerouting priority mangle; policy accept;
+		iifname "lo" return comment "this host to itself"
+		meta nfproto vmap { ipv4 : jump arrives4, ipv6 : jump arrives6 } comment "everything else"
+	}
+
+	chain output {
+		type route hook output priority mangle; policy accept;
+		oifname != "lo" meta mark & 0x00002000 != 0x00002000 ip saddr != @own4 ip daddr @foreign4 meta mark set meta mark | 0x00002000 comment "IPv4 source not in this node's record: keeps the path it had without meshd"
+		oifname != "lo" meta mark & 0x00002000 != 0x00002000 ip6 saddr != @own6 ip6 daddr @foreign6 meta mark set meta mark | 0x00002000 comment "IPv6 source not in this node's record: keeps the path it had without meshd"
+	}
+
+	chain forward {
+		type filter hook forward priority mangle; policy accept;
+		oifname "mesh0" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu comment "TCP into the mesh: segments that fit its MTU"
+		iifname "mesh0" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu comment "TCP out of the mesh: segments that fit its MTU"
+	}
+
+	chain postrouting {
+		type filter hook postrouting priority filter; policy accept;
+		oifname "lo" return comment "this host to itself"
+		meta nfproto vmap { ipv4 : jump leaves4, ipv6 : jump leaves6 } comment "everything else"
+	}
+)";
+
+TEST(NftablesRuleset, TheChainsAreThese) {
+  const auto ruleset = make_ruleset(kSpec);
+  ASSERT_TRUE(ruleset) << ruleset.error().message;
+  EXPECT_THAT(ruleset->text, HasSubstr(std::string(kChains.substr(1))));
+}
+
+TEST(NftablesRuleset, OneTransactionReplacesTheTable) {
+  EXPECT_THAT(make_ruleset(kSpec)->text,
+              StartsWith("table inet meshd\ndelete table inet meshd\ntable inet meshd {\n"));
+}
+
+TEST(NftablesRuleset, EverySetIsThereOncePerFamilyAndCountsWhereItSays) {
+  const std::string text = make_ruleset(kSpec)->text;
+  for (int i = 0; i < kNftSetCount; ++i)
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+      const auto set = static_cast<NftSet>(i);
+      const std::string start = fmt::format("\tset {} {{\n\t\ttype {}\n\t\tflags interval\n\t\t{}",
+                                            nft_set_name(set, family),
+                                            family == Family::kIpv4 ? "ipv4_addr" : "ipv6_addr",
+                                            nft_set_counts(set) ? "counter" : "comment");
+      EXPECT_THAT(text, HasSubstr(start));
+    }
+  EXPECT_FALSE(nft_set_counts(NftSet::kOwn));
+  EXPECT_TRUE(nft_set_counts(NftSet::kRxRequired));
+}
+
+// A counter counts whenever its set is looked at: nothing may be able to refuse the packet
+// afterwards.
+TEST(NftablesRuleset, ACountedLookupIsTheLastMatchOfItsRule) {
+  const std::string text = make_ruleset(kSpec)->text;
+  for (int i = 0; i < kNftSetCount; ++i) {
+    if (!nft_set_counts(static_cast<NftSet>(i))) continue;
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+      const std::string lookup = "@" + nft_set_name(static_cast<NftSet>(i), family) + " ";
+      std::size_t found = 0;
+      for (std::size_t at = text.find(lookup); at != std::string::npos;
+           at = text.find(lookup, at + 1)) {
+        ++found;
+        const std::string_view rest = std::string_view(text).substr(at + lookup.size());
+        EXPECT_TRUE(rest.starts_with("return") || rest.starts_with("drop") ||
+                    rest.starts_with("meta mark set"))
+            << lookup;
+      }
+      // @foreign: one for what is forwarded, one for what is made here.
+      EXPECT_EQ(found, static_cast<NftSet>(i) == NftSet::kForeign ? 2U : 1U) << lookup;
+    }
+  }
+}
+
+TEST(NftablesRuleset, CommentsAreUniqueWithinAChainAndShortEnoughForNft) {
+  std::set<NftRuleLabel> seen;
+  const auto ruleset = make_ruleset(kSpec);
+  for (const NftRuleLabel& rule : ruleset->rules) {
+    EXPECT_TRUE(seen.insert(rule).second) << rule.chain << ": " << rule.comment;
+    EXPECT_LE(rule.comment.size(), 127U);
+  }
+  EXPECT_GT(seen.size(), 20U);
+}
+
+TEST(NftablesRuleset, TheTagSaysForWhichSpecAndFromWhichTextTheTableIs) {
+  for (const NftSpec& spec : {kSpec, NftSpec{"we.ird-1@x", 0xffff0000}, NftSpec{"m", 1}}) {
+    const auto ruleset = make_ruleset(spec);
+    ASSERT_TRUE(ruleset);
+    EXPECT_EQ(parse_ruleset_tag(ruleset->tag), spec);
+    EXPECT_LE(ruleset->tag.size(), 127U);
+  }
+  EXPECT_NE(make_ruleset(kSpec)->tag, make_ruleset({"mesh0", 0x4000})->tag);
+}
+
+TEST(NftablesRuleset, TagsOfOthersAndOfOtherTextsAreNotOurs) {
+  for (const char* tag :
+       {"", "meshd", "meshd 1 ", "meshd 1 mesh0", "meshd 1 mesh0 ", "meshd 1 mesh0 8192 0",
+        "meshd 1 mesh0 0x2000 0000000000000000", "meshd 2 mesh0 0x2000 0000000000000000",
+        "meshd 1 mesh0 0xfffffffff 0", "meshd 1 \" 0x2000 0"})
+    EXPECT_FALSE(parse_ruleset_tag(tag)) << tag;
+}
+
+TEST(NftablesRuleset, NamesThatNftWouldReadAsSomethingElseAreRefused) {
+  for (const char* name : {"", "mesh*", "me\"sh", "me\\sh", "me sh", "me;sh", "sixteencharacter"}) {
+    const auto ruleset = make_ruleset({name, 0x2000});
+    ASSERT_FALSE(ruleset) << name;
+    EXPECT_EQ(ruleset.error().code, ErrorCode::kInvalid);
+  }
+  EXPECT_FALSE(make_ruleset({"mesh0", 0}));
+}
+
+}  // namespace
+}  // namespace mesh
