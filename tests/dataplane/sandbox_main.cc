@@ -43,10 +43,22 @@ bool enter_mounts() {
   return true;
 }
 
-int run_tests_as_init() {
+// The tests run as an ordinary process below init: sanitizers do not work as PID 1, and orphans of
+// the tests are init's to reap. When init ends, the kernel kills all that is left.
+[[noreturn]] void be_init() {
   (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
   (void)enter_mounts();
-  return RUN_ALL_TESTS();
+  const pid_t tests = fork();
+  if (tests == 0) std::exit(RUN_ALL_TESTS());  // not _exit: the leak checker reports at exit
+  for (;;) {
+    int status = 0;
+    const pid_t ended = waitpid(-1, &status, 0);
+    if (ended < 0 && errno != EINTR) _exit(1);
+    if (ended != tests) continue;
+    if (WIFEXITED(status)) _exit(WEXITSTATUS(status));
+    (void)std::fprintf(stderr, "the tests were killed by signal %d\n", WTERMSIG(status));
+    _exit(1);
+  }
 }
 
 }  // namespace
@@ -61,17 +73,12 @@ int main_in_sandbox() {
   (void)std::fflush(nullptr);
   const pid_t child = fork();
   if (child < 0) return 1;
-  if (child == 0) {
-    const int status = run_tests_as_init();
-    (void)std::fflush(nullptr);
-    std::exit(status);  // not _exit: the leak checker reports at exit
-  }
+  if (child == 0) be_init();
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  if (WIFEXITED(status)) return WEXITSTATUS(status);
-  (void)std::fprintf(stderr, "the tests were killed by signal %d\n", WTERMSIG(status));
-  return 1;
+  // Without its init this process can start nothing any more, not even the leak checker.
+  _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }
 
 }  // namespace mesh::sandbox

@@ -32,8 +32,6 @@ class UserspaceProcessTest : public testing::Test {
   void SetUp() override {
     if (!sandbox::available()) GTEST_SKIP() << sandbox::why_not();
     sandbox::NetworkNamespace fresh;
-    while (waitpid(-1, nullptr, WNOHANG) > 0) {  // we are init here: orphans of earlier tests
-    }
   }
   // A program of the test's own, for what wireguard-go does not do.
   std::string make_script(const std::string& text) {
