@@ -287,7 +287,8 @@ std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touche
   }
   desired.replace(std::move(contributions), touched);
   retire(now.monotonic, requests);
-  if (store_answered_) {
+  if (store_answered_ && adopting_) {
+    touched.everything = true;  // what was not removed before the store answered
     adopting_ = false;
     adopted_.clear();
   }

@@ -130,7 +130,10 @@ class Planner {
       for (const auto& [key, peer] : mirror_.peers()) keys.insert(key);
     }
     for (const PublicKey& key : requests_.resets) keys.insert(key);
-    for (const PublicKey& key : keys) plan_peer(key);
+    // Resets last: what the peer still holds for others has been moved by then.
+    for (const bool reset : {false, true})
+      for (const PublicKey& key : keys)
+        if (requests_.resets.contains(key) == reset) plan_peer(key);
     for (const PublicKey& key : requests_.retired)
       if (limits_.may_remove && mirror_.peers().contains(key) && !desired_.peers().contains(key))
         add(kClearing, "", ChangePeer{removal(key)});

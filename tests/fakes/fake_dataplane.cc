@@ -11,6 +11,7 @@ namespace {
 constexpr std::uint32_t kMinimumIpv6Mtu = 1280;
 // A session younger than this carries a keepalive without a new handshake (REKEY_AFTER_TIME).
 constexpr Duration kRekeyAfter = std::chrono::seconds(120);
+constexpr Duration kRoundTrip = std::chrono::microseconds(100);
 
 Error gone(std::string_view what) {
   return make_error(ErrorCode::kNotFound, "{} is not there", what);
@@ -304,11 +305,10 @@ void FakeDataplane::try_handshake(WgPeer& peer) {
   if (!peer.endpoint || !device_link().up || device_key_.is_zero()) return;
   peer.tx_bytes += 148;
   const WallTime now = clock_.now().wall;
-  const bool fresh = peer.last_handshake && now - *peer.last_handshake < kRekeyAfter &&
-                     *peer.last_handshake <= now;
+  const bool fresh = peer.last_handshake && now - *peer.last_handshake < kRekeyAfter;
   if (fresh || !answering_.contains(peer.key)) return;
   peer.rx_bytes += 92;
-  peer.last_handshake = now;
+  peer.last_handshake = now + kRoundTrip;
 }
 
 Result<void> FakeDataplane::put_own_route(const Route& route) {
@@ -368,7 +368,7 @@ void FakeDataplane::answer(const PublicKey& key, bool answers) {
 void FakeDataplane::handshake(const PublicKey& key) {
   const auto found = peers_.find(key);
   if (found == peers_.end()) return;
-  found->second.last_handshake = clock_.now().wall;
+  found->second.last_handshake = clock_.now().wall + kRoundTrip;
   found->second.rx_bytes += 148;
   found->second.tx_bytes += 92;
 }

@@ -1,0 +1,486 @@
+// The plan: the order of acts of design section 4, one sentence a test, and what it leaves alone.
+// Each plan is also executed by a kernel in memory, which the path watcher looks at after every
+// operation.
+#include "core/planner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "world.h"
+
+namespace mesh {
+
+namespace {
+
+using std::chrono::seconds;
+using test::cidr;
+using test::endpoint;
+using test::ip;
+using test::key;
+using test::node;
+using test::World;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+std::vector<std::string> lines(const Plan& plan) {
+  std::vector<std::string> text;
+  for (const Operation& operation : plan) text.push_back(to_string(operation));
+  return text;
+}
+
+// Where the first (or last) operation stands whose line holds `text`; -1 when there is none.
+int first(const Plan& plan, const std::string& text) {
+  const auto all = lines(plan);
+  for (std::size_t i = 0; i < all.size(); ++i)
+    if (all[i].find(text) != std::string::npos) return static_cast<int>(i);
+  return -1;
+}
+int last(const Plan& plan, const std::string& text) {
+  const auto all = lines(plan);
+  for (std::size_t i = all.size(); i > 0; --i)
+    if (all[i - 1].find(text) != std::string::npos) return static_cast<int>(i) - 1;
+  return -1;
+}
+
+// Every operation that says `a` comes before every one that says `b`, and there are both.
+::testing::AssertionResult comes_before(const Plan& plan, const std::string& a,
+                                        const std::string& b) {
+  if (first(plan, a) >= 0 && first(plan, b) >= 0 && last(plan, a) < first(plan, b))
+    return ::testing::AssertionSuccess();
+  auto failure = ::testing::AssertionFailure() << "'" << a << "' before '" << b << "' in:\n";
+  for (const std::string& line : lines(plan)) failure << "  " << line << "\n";
+  return failure;
+}
+
+class PlanOrder : public ::testing::Test {
+ protected:
+  void TearDown() override {
+    EXPECT_THAT(world.watcher->made(), IsEmpty());
+    world.settle();
+    EXPECT_THAT(world.pass(), IsEmpty()) << "executed, it leaves nothing to do";
+    EXPECT_THAT(world.left_to_do(), IsEmpty());
+  }
+  void encrypted_node(const std::string& name, int n) {
+    world.kernel.answer(key(n));
+    world.put(node(name, n));
+    world.settle();
+    ASSERT_EQ(world.state(name), State::kEncrypted);
+  }
+  static std::string peer(int n) { return "peer " + key(n).to_base64(); }
+  World world;
+};
+
+TEST_F(PlanOrder, AFirstPassMakesTheDeviceBeforePeersBeforeRoutesBeforeRules) {
+  world.put(node("b", 2));
+  const Plan plan = world.pass();
+  EXPECT_TRUE(comes_before(plan, "device: private-key (hidden)", "address: add"));
+  EXPECT_TRUE(comes_before(plan, "address: add", "link: up"));
+  EXPECT_TRUE(comes_before(plan, "link: mtu", "link: up"));
+  EXPECT_TRUE(comes_before(plan, "link: up", "peer "));
+  EXPECT_TRUE(comes_before(plan, "nftables: install", "nftables: add"));
+  EXPECT_TRUE(comes_before(plan, "nftables: add", "peer "));
+  EXPECT_TRUE(comes_before(plan, "route: put", "rule: add"));
+  EXPECT_EQ(last(plan, "rule: add"), static_cast<int>(plan.size()) - 1) << "the rules last";
+}
+
+TEST_F(PlanOrder, TheDeviceHasAnAddressOfEachFamilyItCarries) {
+  world.pass();
+  std::set<Family> families;
+  for (const LocalAddress& address : world.kernel.read_addresses().value())
+    if (address.ifindex == world.kernel.device_index()) families.insert(address.address.family());
+  EXPECT_THAT(families, Contains(Family::kIpv4));
+}
+
+TEST_F(PlanOrder, TheRulesAreWhatTheDesignSays) {
+  world.pass();
+  const LocalNode& local = world.local;
+  EXPECT_EQ(world.kernel.rules(),
+            (std::set<Rule>{
+                {Family::kIpv4, 99, true, 0x2000, 0x2000, std::nullopt, local.table_w},
+                {Family::kIpv6, 99, true, 0x2000, 0x2000, std::nullopt, local.table_w},
+                {Family::kIpv4, 101, false, 0, 0x2000, cidr("10.1.0.0/24"), local.table_h},
+                {Family::kIpv6, 101, false, 0, 0x2000, cidr("fd00:1::/64"), local.table_h},
+            }));
+}
+
+TEST_F(PlanOrder, RulesArePutOnce) {
+  world.settle();
+  encrypted_node("b", 2);
+  world.put(node("c", 3));
+  EXPECT_EQ(first(world.pass(), "rule:"), -1);
+}
+
+TEST_F(PlanOrder, AllowedIpsAndEndpointAreWrittenInOneMessage) {
+  world.put(node("b", 2));
+  const Plan plan = world.pass();
+  int writes = 0;
+  for (const Operation& operation : plan)
+    if (const auto* change = std::get_if<ChangePeer>(&operation.act);
+        change != nullptr && !change->change.kick) {
+      ++writes;
+      EXPECT_THAT(change->change.add_allowed_ips,
+                  ElementsAre(cidr("10.2.0.0/24"), cidr("192.0.2.2/32"), cidr("fd00:2::/64")));
+      EXPECT_EQ(change->change.endpoint, endpoint("192.0.2.2:51820"));
+      EXPECT_EQ(change->change.keepalive, 25) << "so that a handshake starts at once";
+    }
+  EXPECT_EQ(writes, 1);
+}
+
+TEST_F(PlanOrder, APeerComesBeforeItsRouteAndTheGuardBeforeTheRouteAboveIt) {
+  world.kernel.answer(key(2));
+  world.put(node("b", 2));
+  world.pass();
+  world.clock.advance(seconds(1));
+  const Plan plan = world.pass();
+  EXPECT_TRUE(comes_before(plan, "put unreachable 10.2.0.0/24", "put unicast 10.2.0.0/24"));
+  EXPECT_TRUE(comes_before(plan, "put unreachable fd00:2::/64", "put unicast fd00:2::/64"));
+}
+
+TEST_F(PlanOrder, ANewPrefixOfAnEncryptedPeerIsAllowedBeforeItIsRouted) {
+  encrypted_node("b", 2);
+  auto more = node("b", 2);
+  more.cidrs.push_back(cidr("10.20.0.0/24"));
+  world.put(more);
+  const Plan plan = world.pass();
+  EXPECT_TRUE(
+      comes_before(plan, peer(2) + ": allowed-ips + 10.20.0.0/24", "put unreachable 10.20.0.0/24"));
+  EXPECT_TRUE(comes_before(plan, "put unreachable 10.20.0.0/24", "put unicast 10.20.0.0/24"));
+}
+
+TEST_F(PlanOrder, ARouteIsAwayBeforeThePeerLosesThePrefix) {
+  encrypted_node("b", 2);
+  auto less = node("b", 2);
+  less.cidrs = {cidr("fd00:2::/64")};
+  world.put(less);
+  const Plan plan = world.pass();
+  EXPECT_TRUE(comes_before(plan, "remove unicast 10.2.0.0/24", peer(2) + ": allowed-ips - "));
+  EXPECT_EQ(plan[static_cast<std::size_t>(first(plan, "remove unicast 10.2.0.0/24"))].node, "b")
+      << "if the route cannot go the prefix must stay";
+}
+
+TEST_F(PlanOrder, ARouteThatCannotBeRemovedKeepsItsPrefixAllowed) {
+  encrypted_node("b", 2);
+  auto less = node("b", 2);
+  less.cidrs = {cidr("fd00:2::/64")};
+  world.put(less);
+  world.kernel.fail("remove-route", 0, 3);
+  world.pass();
+  EXPECT_EQ(world.kernel.allowed_to(cidr("10.2.0.0/24")), key(2));
+}
+
+TEST_F(PlanOrder, TurningToPlaintextReplacesTheRouteInOneStepAndClearsTheGuardLast) {
+  encrypted_node("b", 2);
+  world.put(node("b", 2).no_key());
+  const Plan plan = world.pass();
+  EXPECT_TRUE(comes_before(plan, "put throw 10.2.0.0/24", "remove unreachable 10.2.0.0/24"));
+  EXPECT_EQ(first(plan, "remove unicast 10.2.0.0/24"), -1);
+  EXPECT_EQ(first(plan, peer(2)), -1) << "the peer stays, to be heard";
+}
+
+TEST_F(PlanOrder, AMovedPrefixIsAddedToTheNewPeerAndNeverRemovedFirst) {
+  encrypted_node("b", 2);
+  encrypted_node("c", 3);
+  auto less = node("b", 2);
+  auto more = node("c", 3);
+  less.cidrs = {cidr("fd00:2::/64")};
+  more.cidrs.push_back(cidr("10.2.0.0/24"));
+  world.put(less);
+  world.put(more);
+  const Plan plan = world.pass();
+  EXPECT_GE(first(plan, peer(3) + ": allowed-ips + 10.2.0.0/24"), 0);
+  EXPECT_EQ(first(plan, "allowed-ips -"), -1);
+  EXPECT_EQ(first(plan, "route:"), -1) << "the route stays as it is";
+}
+
+TEST_F(PlanOrder, APeerNoRecordPublishesStaysUntilItIsRetired) {
+  encrypted_node("b", 2);
+  world.remove("b");
+  EXPECT_EQ(first(world.pass(), peer(2)), -1);
+  world.wait(seconds(30));
+  EXPECT_TRUE(world.kernel.peers().contains(key(2)));
+  world.kernel.forget();
+  world.wait(seconds(60));
+  EXPECT_THAT(lines(world.kernel.executed()), ElementsAre(peer(2) + ": remove"));
+}
+
+TEST_F(PlanOrder, APrefixLeavesWithItsGuardAndItsRouteInOnePlan) {
+  encrypted_node("b", 2);
+  world.remove("b");
+  const Plan plan = world.pass();
+  EXPECT_GE(first(plan, "remove unicast 10.2.0.0/24"), 0);
+  EXPECT_TRUE(comes_before(plan, "remove unreachable 10.2.0.0/24", "remove unicast 10.2.0.0/24"))
+      << "a guard alone would drop what the main table carries";
+}
+
+TEST_F(PlanOrder, ARoamedEndpointIsNotWrittenBackButAChangedRecordIs) {
+  encrypted_node("b", 2);
+  world.kernel.roam(key(2), endpoint("198.51.100.7:4000"));
+  world.wait(seconds(10));
+  EXPECT_EQ(world.kernel.peers().at(key(2)).endpoint, endpoint("198.51.100.7:4000"));
+  EXPECT_THAT(world.left_to_do(), IsEmpty());
+  world.put(node("b", 2).endpoint("192.0.2.2:51999"));
+  world.settle();
+  EXPECT_EQ(world.kernel.peers().at(key(2)).endpoint, endpoint("192.0.2.2:51999"));
+}
+
+TEST_F(PlanOrder, WhatOthersTookFromAPeerIsGivenBack) {
+  encrypted_node("b", 2);
+  world.kernel.remove_allowed_ip(cidr("10.2.0.0/24"));
+  world.pass();
+  EXPECT_EQ(world.kernel.allowed_to(cidr("10.2.0.0/24")), key(2));
+  world.kernel.remove_peer(key(2));
+  world.pass();
+  EXPECT_EQ(world.kernel.allowed_to(cidr("10.2.0.0/24")), key(2));
+}
+
+TEST_F(PlanOrder, ForeignRoutesAndRulesAreUntouchedEvenInOurTables) {
+  encrypted_node("b", 2);
+  Route foreign;
+  foreign.key = {test::kTableW, cidr("172.16.0.0/12"), 0};
+  foreign.type = RouteType::kThrow;
+  foreign.protocol = 4;  // static
+  world.kernel.put_route(foreign);
+  Rule rule{Family::kIpv4, 50, false, 0, 0, cidr("172.16.0.0/12"), 100};
+  rule.protocol = 0;
+  world.kernel.put_rule(rule);
+  world.settle();
+  EXPECT_THAT(world.left_to_do(), IsEmpty());
+  world.remove("b");
+  world.settle();
+  EXPECT_TRUE(world.kernel.routes().contains(foreign.key));
+  EXPECT_TRUE(world.kernel.rules().contains(rule));
+}
+
+TEST_F(PlanOrder, AForeignRouteInThePlaceOfOursIsReplaced) {
+  encrypted_node("b", 2);
+  Route foreign;
+  foreign.key = {test::kTableW, cidr("10.2.0.0/24"), 0};
+  foreign.type = RouteType::kThrow;
+  foreign.protocol = 4;
+  world.kernel.put_route(foreign);
+  world.pass();
+  EXPECT_EQ(world.way_to("10.2.0.9"), RouteType::kUnicast);
+}
+
+TEST_F(PlanOrder, DeletedRoutesAndRulesAreRepairedByTheirEventsAlone) {
+  encrypted_node("b", 2);
+  world.kernel.remove_route({test::kTableW, cidr("10.2.0.0/24"), 0});
+  EXPECT_THAT(lines(world.pass()), ElementsAre(HasSubstr("put unicast 10.2.0.0/24")));
+  world.kernel.remove_route({test::kTableW, cidr("10.2.0.0/24"), kGuardMetric});
+  EXPECT_THAT(lines(world.pass()), ElementsAre(HasSubstr("put unreachable 10.2.0.0/24")));
+  const Rule rule = *world.kernel.rules().begin();
+  world.kernel.remove_rule(rule);
+  EXPECT_THAT(lines(world.pass()), ElementsAre(HasSubstr("rule: add")));
+  EXPECT_TRUE(world.kernel.rules().contains(rule));
+}
+
+TEST_F(PlanOrder, AFlushedRulesetIsInstalledAgainWithItsElements) {
+  encrypted_node("b", 2);
+  const auto elements = world.kernel.elements();
+  world.kernel.flush_ruleset();
+  const Plan plan = world.pass();
+  EXPECT_EQ(first(plan, "nftables: install"), 0);
+  EXPECT_EQ(world.kernel.elements(), elements);
+}
+
+TEST_F(PlanOrder, LostEventsAreMadeUpForByAFullComparison) {
+  encrypted_node("b", 2);
+  world.kernel.remove_route({test::kTableW, cidr("10.2.0.0/24"), 0});
+  world.kernel.lose_events();
+  EXPECT_THAT(lines(world.pass()), ElementsAre(HasSubstr("put unicast 10.2.0.0/24")));
+}
+
+TEST_F(PlanOrder, CountingThatFailsHoldsUpNoPeer) {
+  world.kernel.fail("install-ruleset", 0, test::FakeDataplane::kForEver);
+  world.kernel.answer(key(2));
+  world.put(node("b", 2));
+  for (int i = 0; i < 3; ++i) {
+    world.pass();
+    world.clock.advance(seconds(1));
+  }
+  EXPECT_EQ(world.way_to("10.2.0.9"), RouteType::kUnicast);
+  EXPECT_FALSE(world.kernel.rules().empty()) << "nor the rules";
+  world.kernel.stop_failing();
+}
+
+TEST_F(PlanOrder, RangesThatShrinkGoBeforeTheirPartsCome) {
+  encrypted_node("b", 2);
+  auto c = node("c", 3);
+  c.cidrs = {cidr("10.2.0.128/25")};
+  world.put(c);
+  const Plan plan = world.pass();
+  EXPECT_TRUE(comes_before(plan, "nftables: remove", "nftables: add"));
+}
+
+TEST_F(PlanOrder, AStrictReversePathFilterIsLoosenedAndALooseOneLeft) {
+  Mirror mirror;
+  Desired desired;
+  DesiredDevice device;
+  device.loosened_links = {"eth0", "eth1", "eth2"};
+  desired.set_device(device);
+  mirror.set_rp_filter("eth0", 1);
+  mirror.set_rp_filter("eth1", 2);
+  mirror.set_rp_filter("eth2", 0);
+  EXPECT_THAT(lines(make_plan(desired, mirror, {}, {}, {true, false})),
+              ElementsAre("rp_filter: eth0 = 2"));
+}
+
+TEST_F(PlanOrder, WithoutNftablesThePlanHasNone) {
+  const Plan plan = make_plan({}, {}, {}, {}, {true, false});
+  EXPECT_EQ(first(plan, "nftables"), -1);
+}
+
+// --- before the store has answered
+// -------------------------------------------------------------------------------------
+
+TEST_F(PlanOrder, NothingIsRemovedBeforeTheStoreHasAnswered) {
+  encrypted_node("b", 2);
+  world.restart(true);
+  world.kernel.put_rule({Family::kIpv4, 98, true, 1, 1, std::nullopt, 7});
+  world.kernel.add_address(world.kernel.device_index(), ip("10.77.0.1"), 32);
+  for (int i = 0; i < 5; ++i) {
+    for (const std::string& line : lines(world.pass())) EXPECT_THAT(line, Not(HasSubstr("remove")));
+    world.clock.advance(seconds(60));
+  }
+  world.store_answers();
+  const auto plan = lines(world.pass());
+  EXPECT_THAT(plan, Contains(HasSubstr("address: remove 10.77.0.1")));
+  EXPECT_THAT(plan, Contains(HasSubstr("rule: remove IPv4 98")));
+}
+
+// --- the mirror
+// --------------------------------------------------------------------------------------------------------
+
+class MirrorTest : public ::testing::Test {
+ protected:
+  MirrorTest() {
+    touched_.everything = false;
+    mirror_.set_links({{5, "mesh0", "wireguard", 1420, true, true, false}});
+    mirror_.set_device({"mesh0", 5, key(1), 51820, 0x2000, {peer(2, {"10.2.0.0/24"})}}, touched_);
+    touched_ = {};
+    touched_.everything = false;
+  }
+  static WgPeer peer(int n, std::vector<std::string> prefixes) {
+    WgPeer result;
+    result.key = key(n);
+    result.endpoint = endpoint("192.0.2.2:51820");
+    for (const std::string& text : prefixes) result.allowed_ips.push_back(cidr(text));
+    return result;
+  }
+  static Route device_route(const std::string& prefix) {
+    Route route;
+    route.key = {test::kTableW, cidr(prefix), base_metric(cidr(prefix).family())};
+    route.oif = 5;
+    return route;
+  }
+  std::string event(KernelEvent event) { return mirror_.apply(event, "mesh0", touched_); }
+  Mirror mirror_;
+  Touched touched_;
+};
+
+TEST_F(MirrorTest, TheEchoOfOurOwnActIsNoDrift) {
+  const Route route = device_route("10.2.0.0/24");
+  mirror_.apply(Operation{"b", PutRoute{route}});
+  EXPECT_EQ(event(RouteEvent{route, false}), "");
+  mirror_.apply(Operation{"b", RemoveRoute{route}});
+  EXPECT_EQ(event(RouteEvent{route, true}), "");
+  EXPECT_TRUE(touched_.empty());
+}
+
+TEST_F(MirrorTest, SomebodyElsesActIsDrift) {
+  const Route route = device_route("10.2.0.0/24");
+  mirror_.apply(Operation{"b", PutRoute{route}});
+  EXPECT_EQ(event(RouteEvent{route, true}), "route");
+  EXPECT_TRUE(touched_.routes.contains(route.key));
+  EXPECT_TRUE(mirror_.routes().empty());
+}
+
+TEST_F(MirrorTest, TheRemovalOfAReplacedRouteDoesNotRemoveItsSuccessor) {
+  const Route before = device_route("10.2.0.0/24");
+  Route after = before;
+  after.type = RouteType::kThrow;
+  after.oif = 0;
+  mirror_.apply(Operation{"b", PutRoute{after}});
+  EXPECT_EQ(event(RouteEvent{before, true}), "");
+  EXPECT_EQ(mirror_.routes().at(after.key), after);
+}
+
+TEST_F(MirrorTest, AllowedIpsMoveFromTheirHolder) {
+  WgPeerChange change;
+  change.key = key(3);
+  change.add_allowed_ips = {cidr("10.2.0.0/24")};
+  mirror_.apply(Operation{"c", ChangePeer{change}});
+  EXPECT_EQ(mirror_.allowed_to(cidr("10.2.0.0/24")), key(3));
+  EXPECT_THAT(mirror_.peers().at(key(2)).allowed_ips, IsEmpty());
+}
+
+TEST_F(MirrorTest, RemovingWhatAnotherPeerHoldsLeavesItThere) {
+  WgPeerChange change;
+  change.key = key(3);
+  mirror_.apply(Operation{"c", ChangePeer{change}});
+  change.remove_allowed_ips = {cidr("10.2.0.0/24")};
+  mirror_.apply(Operation{"c", ChangePeer{change}});
+  EXPECT_EQ(mirror_.allowed_to(cidr("10.2.0.0/24")), key(2));
+}
+
+TEST_F(MirrorTest, ADeletedDeviceTakesPeersRoutesAndAddressesButNotTheGuards) {
+  const Route route = device_route("10.2.0.0/24");
+  Route guard = route;
+  guard.type = RouteType::kUnreachable;
+  guard.oif = 0;
+  guard.key.metric = kGuardMetric;
+  mirror_.set_routes({route, guard}, touched_);
+  mirror_.set_addresses({{5, ip("10.1.0.1"), 32, false}, {2, ip("192.0.2.1"), 24, false}});
+  EXPECT_EQ(event(LinkEvent{*mirror_.link("mesh0"), true}), "device");
+  EXPECT_FALSE(mirror_.device().has_value());
+  EXPECT_TRUE(mirror_.peers().empty());
+  EXPECT_EQ(mirror_.routes().size(), 1U);
+  EXPECT_TRUE(mirror_.routes().contains(guard.key));
+  EXPECT_EQ(mirror_.addresses().size(), 1U);
+  EXPECT_TRUE(touched_.routes.contains(route.key));
+  EXPECT_TRUE(touched_.peers.contains(key(2)));
+}
+
+TEST_F(MirrorTest, ADeviceThatGoesDownLosesItsRoutesWithoutAWord) {
+  const Route route = device_route("10.2.0.0/24");
+  mirror_.set_routes({route}, touched_);
+  EXPECT_EQ(event(LinkEvent{{5, "mesh0", "wireguard", 1420, false, false, false}, false}), "link");
+  EXPECT_TRUE(mirror_.routes().empty());
+}
+
+TEST_F(MirrorTest, ARuleOfOthersIsNoDrift) {
+  Rule rule;
+  rule.protocol = 2;
+  EXPECT_EQ(event(RuleEvent{rule, false}), "");
+  EXPECT_EQ(event(RuleEvent{{}, false}), "rule");
+}
+
+TEST_F(MirrorTest, WhatADumpShowsOtherwiseIsTouchedAndNothingElse) {
+  mirror_.set_device({"mesh0", 5, key(1), 51820, 0x2000, {peer(2, {"10.2.0.0/24"}), peer(3, {})}},
+                     touched_);
+  EXPECT_EQ(touched_.peers, std::set<PublicKey>{key(3)});
+  touched_.peers.clear();
+  mirror_.set_device({"mesh0", 5, key(1), 51820, 0x2000, {peer(2, {})}}, touched_);
+  EXPECT_EQ(touched_.peers, (std::set<PublicKey>{key(2), key(3)}));
+}
+
+TEST_F(MirrorTest, LostEventsAskForEverything) {
+  EXPECT_EQ(event(OverrunEvent{}), "");
+  EXPECT_TRUE(touched_.everything);
+}
+
+TEST_F(MirrorTest, TheKeyShowsAtTheNextDumpNotBefore) {
+  WgDeviceChange change;
+  change.set_private_key = true;
+  change.listen_port = 7;
+  mirror_.set_device({"mesh0", 5, {}, 0, 0, {}}, touched_);
+  mirror_.apply(Operation{"", ConfigureDevice{change}});
+  EXPECT_TRUE(mirror_.device()->public_key.is_zero());
+  EXPECT_EQ(mirror_.device()->listen_port, 7);
+}
+
+}  // namespace
+}  // namespace mesh
