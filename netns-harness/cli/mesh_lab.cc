@@ -64,6 +64,8 @@ int up(const UpOptions& options) {
 
 // Replaces this program; the caller has no other thread.
 int exec(const std::string& id, const std::string& where, std::vector<std::string> command) {
+  if (command.front() == "--") command.erase(command.begin());  // CLI11 leaves it in
+  if (command.empty()) fail("exec: no command after --");
   const OpenPlace open = open_place(chosen(id), where);
   const std::string folder = std::filesystem::path(find_binary("meshctl")).parent_path();
   const char* path = std::getenv("PATH");

@@ -195,7 +195,7 @@ stage() {
 
 boot() {
   local accel="tcg,thread=multi" patience=8 code
-  local kernel_options="console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off random.trust_cpu=on"
+  local kernel_options="console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off random.trust_cpu=on no_timer_check"
   local machine_options=(-cpu max -smp "$cpus" -m "$memory" -nodefaults -no-user-config -display none
     -monitor none -no-reboot)
   if kvm_works; then accel=kvm patience=2; fi
