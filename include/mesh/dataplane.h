@@ -62,9 +62,10 @@ class Dataplane {
   virtual Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) = 0;
 
   // Executes in order, neighbours of one kind in batches, and returns one result for each
-  // operation. A failed one does not stop those of other nodes; later ones of the same node (and,
-  // after a failed device-wide one, of the device) are not tried and carry kUnavailable. What is
-  // already so (EEXIST of an equal object, ESRCH of a removal) is success.
+  // operation. After a failed one the same node's later ones are not tried and carry kUnavailable;
+  // those of other nodes are, and those of no node (the device's, nftables') always are: they do
+  // not depend on each other. What is already so (EEXIST of an equal object, ESRCH of a removal) is
+  // success.
   virtual std::vector<Result<void>> apply(std::span<const Operation> operations) = 0;
 
   // Readable when events wait. drain_events never blocks and returns all that wait, in order; those

@@ -32,7 +32,7 @@ bool same_kind(const Operation& a, const Operation& b) {
 
 Error not_tried(const Operation& operation) {
   return make_error(ErrorCode::kUnavailable, "not tried: an earlier operation for {} failed",
-                    operation.node.empty() ? "the device" : operation.node);
+                    operation.node);
 }
 
 }  // namespace
@@ -106,7 +106,8 @@ std::vector<Result<void>> LinuxDataplane::apply(std::span<const Operation> opera
   std::set<std::string_view> failed;  // nodes
   std::size_t next = 0;
   while (next < operations.size()) {
-    // The next batch: of one kind, each node once.
+    // The next batch: of one kind, each node once, so that none is tried after its node's first
+    // failed.
     Batch batch;
     std::set<std::string_view> nodes;
     std::vector<std::size_t> places;
@@ -117,14 +118,15 @@ std::vector<Result<void>> LinuxDataplane::apply(std::span<const Operation> opera
         continue;
       }
       if (!batch.empty() && !same_kind(*batch.front(), operation)) break;
-      if (!nodes.insert(operation.node).second && !is_element(operation)) break;
+      const bool again = !operation.node.empty() && !nodes.insert(operation.node).second;
+      if (again && !is_element(operation)) break;
       batch.push_back(&operation);
       places.push_back(next);
     }
     if (batch.empty()) continue;
     std::vector<Result<void>> outcome = execute(batch);
     for (std::size_t i = 0; i < batch.size(); ++i) {
-      if (!outcome[i]) failed.insert(batch[i]->node);
+      if (!outcome[i] && !batch[i]->node.empty()) failed.insert(batch[i]->node);
       results[places[i]] = std::move(outcome[i]);
     }
     events_.pump();

@@ -30,8 +30,7 @@ FakeDataplane::FakeDataplane(const Clock& clock)
   rp_filter_["all"] = 0;
 }
 
-// --- faults
-// ----------------------------------------------------------------------------------------------------------
+// --- faults ---
 
 void FakeDataplane::fail(std::string kind, int skip, int times, ErrorCode code) {
   faults_.push_back({std::move(kind), skip, times, code});
@@ -51,8 +50,7 @@ std::optional<Error> FakeDataplane::fault(std::string_view kind, bool operation)
   return std::nullopt;
 }
 
-// --- facts
-// -----------------------------------------------------------------------------------------------------------
+// --- facts ---
 
 Result<BackendChoice> FakeDataplane::ensure_device(const DeviceSpec& spec) {
   if (auto error = fault("ensure-device", false)) return *error;
@@ -162,8 +160,7 @@ RouteType FakeDataplane::way_of(const IpAddress& destination) const {
   return best == nullptr ? RouteType::kOther : best->type;
 }
 
-// --- operations
-// --------------------------------------------------------------------------------------------------------
+// --- operations ---
 
 struct FakeDataplane::Execute {
   FakeDataplane& kernel;
@@ -260,7 +257,7 @@ std::vector<Result<void>> FakeDataplane::apply(std::span<const Operation> operat
       results.push_back(std::visit(Execute{*this}, operation.act));
     }
     if (!results.back()) {
-      failed.insert(operation.node);
+      if (!operation.node.empty()) failed.insert(operation.node);
       continue;
     }
     executed_.push_back(operation);
@@ -327,8 +324,7 @@ Result<void> FakeDataplane::put_own_route(const Route& route) {
   return {};
 }
 
-// --- the world outside
-// -------------------------------------------------------------------------------------------------
+// --- the world outside ---
 
 void FakeDataplane::set_backend(Backend backend, std::string reason) {
   available_ = backend;
@@ -469,8 +465,7 @@ void FakeDataplane::flush_ruleset() {
   event(NftEvent{});
 }
 
-// --- events
-// ------------------------------------------------------------------------------------------------------------
+// --- events ---
 
 void FakeDataplane::watch_tables(std::uint32_t w, std::uint32_t h) {
   table_w_ = w;
