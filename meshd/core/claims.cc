@@ -143,6 +143,13 @@ void Claims::relate_address(const IpAddress& address, NodeSet& nodes) const {
   });
 }
 
+// Who claims a prefix over an endpoint of this node.
+void Claims::relate_endpoints(const std::string& node, NodeSet& nodes) const {
+  const auto found = claims_.find(node);
+  if (found == claims_.end()) return;
+  for (const IpAddress& address : found->second.endpoint_addresses) relate_address(address, nodes);
+}
+
 template <class Visit>
 void Claims::visit_covering(const IpAddress& address, Visit visit) const {
   for (const auto& [length, count] : lengths_[family_index(address.family())]) {
@@ -168,14 +175,24 @@ std::string Claims::why_cidr_impossible(const std::string& node, const Cidr& cid
 
   // Another node's underlay address inside it would pull that node's packets into this one's
   // tunnel. The incumbent of the prefix keeps it (the address is refused then), unless the address
-  // was there first as well.
+  // was there first as well. An endpoint counts once its tunnel works: until then anybody could
+  // name one to take a prefix away.
   const bool incumbent = holds(cidr_holders_, cidr, node);
   for (auto it = by_guarded_.lower_bound(cidr.base());
-       it != by_guarded_.end() && cidr.contains(it->first); ++it)
-    for (const std::string& other : it->second)
-      if (other != node && (!incumbent || holds(address_holders_, Cidr::host(it->first), other)))
+       it != by_guarded_.end() && cidr.contains(it->first); ++it) {
+    for (const std::string& other : it->second) {
+      if (other == node || (!claims_address(other, it->first) && !held_keys_.contains(other)))
+        continue;
+      if (!incumbent || holds(address_holders_, Cidr::host(it->first), other))
         return fmt::format("it covers {}, an underlay address of {}", it->first.to_string(), other);
+    }
+  }
   return "";
+}
+
+bool Claims::claims_address(const std::string& node, const IpAddress& address) const {
+  const auto found = by_address_.find(address);
+  return found != by_address_.end() && found->second.contains(node);
 }
 
 std::string Claims::why_cidr_refused(const std::string& node, const Cidr& cidr) const {
@@ -302,7 +319,9 @@ bool Claims::key_is_duplicate(const std::string& node) const {
 NodeSet Claims::prove_key(const std::string& node, const PublicKey& key) {
   if (!key_holders_.try_emplace(key, node).second) return {};
   held_keys_[node].insert(key);
-  return nodes_with_key(key);
+  NodeSet affected = nodes_with_key(key);
+  relate_endpoints(node, affected);
+  return affected;
 }
 
 NodeSet Claims::keep_keys(const std::string& node, const std::set<PublicKey>& keys) {
@@ -315,7 +334,10 @@ NodeSet Claims::keep_keys(const std::string& node, const std::set<PublicKey>& ke
     affected.merge(nodes_with_key(key));
     return true;
   });
-  if (held->second.empty()) held_keys_.erase(held);
+  if (held->second.empty()) {
+    held_keys_.erase(held);
+    relate_endpoints(node, affected);
+  }
   affected.erase(node);
   return affected;
 }

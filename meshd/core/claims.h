@@ -23,8 +23,9 @@ using NodeSet = std::set<std::string>;
 
 struct NodeClaims {
   std::vector<Cidr> cidrs;
-  std::vector<IpAddress> addresses;           // underlay addresses
-  std::vector<IpAddress> endpoint_addresses;  // guarded like addresses, owned by nobody
+  std::vector<IpAddress> addresses;  // underlay addresses
+  // Owned by nobody; guarded like addresses once the node's key is proven.
+  std::vector<IpAddress> endpoint_addresses;
   std::optional<PublicKey> key;
   friend bool operator==(const NodeClaims&, const NodeClaims&) = default;
 };
@@ -78,6 +79,7 @@ class Claims {
   NodeSet related(const NodeClaims& claims) const;
   void relate_cidr(const Cidr& cidr, NodeSet& nodes) const;
   void relate_address(const IpAddress& address, NodeSet& nodes) const;
+  void relate_endpoints(const std::string& node, NodeSet& nodes) const;
   void index(const std::string& node, const NodeClaims& claims);
   void unindex(const std::string& node, const NodeClaims& claims);
   template <class Visit>  // bool Visit(const Cidr&, const NodeSet&): true ends
@@ -87,6 +89,7 @@ class Claims {
   std::string why_cidr_impossible(const std::string& node, const Cidr& cidr) const;
   std::string why_address_refused(const std::string& node, const IpAddress& address) const;
   std::string why_address_impossible(const std::string& node, const IpAddress& address) const;
+  bool claims_address(const std::string& node, const IpAddress& address) const;
   bool holds(const Holders& holders, const Cidr& cidr, const std::string& node) const;
 
   OwnClaims own_;

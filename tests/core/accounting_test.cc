@@ -161,8 +161,7 @@ TEST_F(AccountingTest, AChangeTouchesNothingOutsideTheWidestPrefixAroundIt) {
     EXPECT_TRUE(cidr("10.0.7.0/24").contains(element.range.first));
 }
 
-// --- against a model that looks at every address
-// ---------------------------------------------------------------------
+// --- against a model that looks at every address ---
 
 using Prefixes = std::map<Cidr, Accounting::Prefix>;
 

@@ -24,6 +24,7 @@ namespace {
 using test::cidr;
 using test::ip;
 using test::key;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -258,6 +259,28 @@ TEST_P(ClaimRules, AnEndpointInsideAnIncumbentsPrefixCostsTheIncumbentNothing) {
   EXPECT_EQ(mesh_.claims().accepted_prefix_over(p.inside), p.prefix);
 }
 
+TEST_P(ClaimRules, AnEndpointInsideAPrefixCostsItsOwnerNothingAlsoWhenBothAreNew) {
+  NodeClaims claims;
+  claims.endpoint_addresses = {p.inside};
+  mesh_.record("a", claims);
+  mesh_.record("b", prefixes({p.prefix}));
+  mesh_.settle();
+  EXPECT_THAT(mesh_.of("b").cidrs, ElementsAre(p.prefix));
+  EXPECT_THAT(mesh_.of("b").warnings, IsEmpty());
+}
+
+TEST_P(ClaimRules, ANewPrefixOverAProvenNodesEndpointIsRefused) {
+  NodeClaims claims = with_key(1);
+  claims.endpoint_addresses = {p.inside};
+  mesh_.record("b", claims);
+  mesh_.settle();
+  mesh_.claims().prove_key("b", key(1));
+  mesh_.record("a", prefixes({p.prefix}));
+  mesh_.settle();
+  EXPECT_THAT(mesh_.of("a").cidrs, IsEmpty());
+  EXPECT_THAT(mesh_.claims().keep_keys("b", {}), Contains("a")) << "until b uses it no more";
+}
+
 TEST_P(ClaimRules, ANodesOwnAddressInsideItsOwnPrefixIsItsOwnAffair) {
   NodeClaims claims = prefixes({p.prefix});
   claims.addresses = {p.inside};
@@ -371,8 +394,7 @@ TEST(UnusableAddress, IsRefusedWithItsCause) {
   }
 }
 
-// --- keys
-// --------------------------------------------------------------------------------------------------------------
+// --- keys ---
 
 class KeyClaims : public ::testing::Test {
  protected:
@@ -440,8 +462,7 @@ TEST_F(KeyClaims, MyOwnKeyFromAnotherNodeIsADuplicateEvenIfProven) {
   EXPECT_TRUE(duplicate("a"));
 }
 
-// --- order
-// -------------------------------------------------------------------------------------------------------------
+// --- order ---
 
 // One step of a history: a record comes (or changes), or goes.
 struct Event {

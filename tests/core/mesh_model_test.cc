@@ -43,8 +43,7 @@ class Mesh : public ::testing::Test {
   World world;
 };
 
-// --- finding each other
-// ------------------------------------------------------------------------------------------------
+// --- finding each other ---
 
 TEST_F(Mesh, APeerThatAnswersBecomesEncryptedWithNoTrafficNeeded) {
   encrypted_node("b", 2);
@@ -119,8 +118,7 @@ TEST_F(Mesh, MyOwnPrefixesAreDecidedByTheMainTable) {
   EXPECT_EQ(world.way_to("fd00:1::9"), RouteType::kThrow);
 }
 
-// --- gaining and losing WireGuard
-// --------------------------------------------------------------------------------------
+// --- gaining and losing WireGuard ---
 
 TEST_F(Mesh, APeerThatWithdrawsItsKeyBecomesPlaintextAndIsStillHeard) {
   encrypted_node("b", 2);
@@ -207,8 +205,7 @@ TEST_F(Mesh, WithoutWireguardOfMyOwnEveryPeerIsPlaintextAndGainingItEncrypts) {
   EXPECT_EQ(world.state("b"), State::kEncrypted);
 }
 
-// --- keys
-// --------------------------------------------------------------------------------------------------------------
+// --- keys ---
 
 TEST_F(Mesh, ANewKeyIsProvenWithoutAllowedIpsThenTheyMoveInOneMessage) {
   encrypted_node("b", 2);
@@ -332,8 +329,7 @@ TEST_F(Mesh, TheAllZeroKeyAndAnInvalidOneCostThatKeyOnly) {
   EXPECT_EQ(world.state("c"), State::kEncrypted);
 }
 
-// --- prefixes
-// ----------------------------------------------------------------------------------------------------------
+// --- prefixes ---
 
 TEST_F(Mesh, AnEqualPrefixOfANewcomerIsRefusedAndBothKeepTheirStates) {
   encrypted_node("b", 2);
@@ -416,8 +412,7 @@ TEST_F(Mesh, WithoutIpv6InTheKernelIpv6PrefixesAreLeftAlone) {
   for (const Rule& rule : world.kernel.rules()) EXPECT_EQ(rule.family, Family::kIpv4);
 }
 
-// --- records
-// -----------------------------------------------------------------------------------------------------------
+// --- records ---
 
 TEST_F(Mesh, AnUnreadableRecordOfAKnownNodeKeepsItsLastGoodVersion) {
   encrypted_node("b", 2);
@@ -515,8 +510,7 @@ TEST_F(Mesh, UnderRequireAPeerWithoutAKeyIsBlockedAndAPendingOneDropped) {
       << "never a reject route among the hosts";
 }
 
-// --- health
-// ------------------------------------------------------------------------------------------------------------
+// --- health ---
 
 TEST_F(Mesh, AProvenPeerThatStopsAnsweringIsDegradedNeverPlaintext) {
   encrypted_node("b", 2);
@@ -607,8 +601,7 @@ TEST_F(Mesh, WithoutADeviceNothingIsDueAtOnce) {
   world.settle();
 }
 
-// --- the device goes and comes
-// -----------------------------------------------------------------------------------------
+// --- the device goes and comes ---
 
 TEST_F(Mesh, ADeletedDeviceDropsWhatWasEncryptedAndItsSuccessorIsDegradedUntilAHandshake) {
   encrypted_node("b", 2);
@@ -649,8 +642,7 @@ TEST_F(Mesh, ADeviceSetDownIsSetUpAndItsRoutesReturn) {
   EXPECT_EQ(world.way_to("fd00:2::9"), RouteType::kUnicast);
 }
 
-// --- restart
-// -----------------------------------------------------------------------------------------------------------
+// --- restart ---
 
 class Restart : public Mesh {
  protected:
@@ -779,8 +771,7 @@ TEST_F(Restart, WhatLeftMeanwhileIsTakenDown) {
   EXPECT_FALSE(world.kernel.peers().contains(key(2)));
 }
 
-// --- moved prefixes
-// ----------------------------------------------------------------------------------------------------
+// --- moved prefixes ---
 
 // How a node is when a prefix leaves it, or comes to it.
 enum class Kind { kProven, kPending, kNoKey, kProvenRequired, kPendingRequired, kBlocked };

@@ -148,7 +148,7 @@ void expect_sound(World& world) {
 TEST(RandomWalk, EveryStepComesToRestWithoutALeakOrAHole) {
   int encrypted = 0;
   int blocked = 0;
-  for (unsigned seed = 1; seed <= 20; ++seed) {
+  for (unsigned seed = 1; seed <= 10; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     Walk walk(seed);
     for (int i = 0; i < 100; ++i) {
@@ -164,50 +164,60 @@ TEST(RandomWalk, EveryStepComesToRestWithoutALeakOrAHole) {
     }
   }
   // The walk has been where it matters.
-  EXPECT_GT(encrypted, 1000);
-  EXPECT_GT(blocked, 100);
+  EXPECT_GT(encrypted, 500);
+  EXPECT_GT(blocked, 50);
 }
 
-// A new daemon over the same kernel and store decides what the old one had decided, and writes
-// nothing. Left out is only what no kernel and no store can tell it: required peers without a
-// record (the snapshot of a later issue), and a key that its owner still uses although its record
-// publishes another one that nobody has proven.
-TEST(RandomWalk, ARestartAnywhereChangesNothing) {
+// Whether another process can know, from the kernel and the store alone, all that decided here. It
+// cannot know of required peers whose record is gone and of the last good version of a bad one
+// (both are for a snapshot), who of two plaintext nodes had a contested prefix first, and what was
+// being proven.
+bool tellable(const World& world) {
+  if (world.local.mode == Mode::kOff) return false;
+  for (const auto& [name, peer] : world.model->peers()) {
+    if (peer.gone() || !peer.bad_record().empty() || peer.candidate() ||
+        peer.decision().state == State::kPending ||
+        peer.decision().reason == Reason::kDuplicatePublicKey)
+      return false;
+    for (const std::string& warning : peer.accepted().warnings)
+      for (const char* contested : {"keeps it", "holds", "an underlay address of"})
+        if (warning.find(contested) != std::string::npos) return false;
+  }
+  return true;
+}
+
+TEST(RandomWalk, ARestartAnywhereDecidesAlikeAndWritesNothing) {
   int compared = 0;
-  for (unsigned seed = 101; seed <= 130; ++seed) {
+  for (unsigned seed = 101; seed <= 125; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     Walk walk(seed);
     World& world = walk.world;
     for (int i = 0; i < 60; ++i) {
       walk.step(false);
       ASSERT_NO_FATAL_FAILURE(world.settle());
-      const auto& peers = world.model->peers();
-      const bool tellable = std::none_of(peers.begin(), peers.end(), [](const auto& item) {
-        const Peer& peer = item.second;
-        return peer.gone() || !peer.bad_record().empty() || peer.candidate() ||
-               peer.decision().state == State::kPending ||
-               peer.decision().reason == Reason::kDuplicatePublicKey;
-      });
-      if (!tellable || world.local.mode == Mode::kOff) continue;
+      if (!tellable(world)) continue;
       const auto routes = world.desired.routes();
       const auto elements = world.desired.elements();
-      std::map<std::string, Decision> decisions;
-      for (const auto& [name, peer] : peers) decisions[name] = peer.decision();
+      std::map<std::string, Path> paths;
+      for (const auto& [name, peer] : world.model->peers()) paths[name] = peer.decision().path;
+      world.kernel.forget();
       world.restart();
-      ASSERT_NO_FATAL_FAILURE(world.settle());
-      for (const auto& [name, decision] : decisions)
-        ASSERT_EQ(world.path(name), decision.path) << name;
-      ASSERT_EQ(world.desired.routes(), routes);
-      ASSERT_EQ(world.desired.elements(), elements);
-      ASSERT_THAT(world.left_to_do(), IsEmpty());
+      world.pass();
+      for (const Operation& operation : world.kernel.executed()) {
+        // Only a peer that does not answer is kept trying.
+        ASSERT_TRUE(std::holds_alternative<ChangePeer>(operation.act)) << to_string(operation);
+        ASSERT_NE(world.state(operation.node), State::kEncrypted) << to_string(operation);
+      }
+      for (const auto& [name, path] : paths) ASSERT_EQ(world.path(name), path) << name;
+      ASSERT_TRUE(world.desired.routes() == routes);
+      ASSERT_TRUE(world.desired.elements() == elements);
       ++compared;
     }
   }
   EXPECT_GT(compared, 100);
 }
 
-// --- failures
-// ----------------------------------------------------------------------------------------------------------
+// --- failures ---
 
 // A life that needs every kind of operation.
 void live_through(World& world, const std::function<void()>& act) {
@@ -254,7 +264,7 @@ TEST(Failures, EveryOperationMayFailOnceTwiceOrForAWhileAndIsMadeUpFor) {
   ASSERT_GE(counts.size(), 11U) << "the life is too quiet";
 
   for (const auto& [kind, count] : counts)
-    for (int skip = 0; skip < count; skip += std::max(1, count / 6))
+    for (int skip = 0; skip < count; skip += std::max(1, count / 4))
       for (const int times : {1, 2, 7}) {
         SCOPED_TRACE(testing::Message()
                      << kind << " number " << skip << " fails " << times << " times");

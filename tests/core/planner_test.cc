@@ -333,8 +333,7 @@ TEST_F(PlanOrder, WithoutNftablesThePlanHasNone) {
   EXPECT_EQ(first(plan, "nftables"), -1);
 }
 
-// --- before the store has answered
-// -------------------------------------------------------------------------------------
+// --- before the store has answered ---
 
 TEST_F(PlanOrder, NothingIsRemovedBeforeTheStoreHasAnswered) {
   encrypted_node("b", 2);
@@ -351,8 +350,7 @@ TEST_F(PlanOrder, NothingIsRemovedBeforeTheStoreHasAnswered) {
   EXPECT_THAT(plan, Contains(HasSubstr("rule: remove IPv4 98")));
 }
 
-// --- the mirror
-// --------------------------------------------------------------------------------------------------------
+// --- the mirror ---
 
 class MirrorTest : public ::testing::Test {
  protected:
