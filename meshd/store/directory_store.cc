@@ -164,8 +164,10 @@ class DirectoryStore::Worker {
       else if (auto done = view_.written(*directory_, file, now, changes); !done)
         return done;
     }
-    if (auto done = view_.settle(*directory_, now, changes); !done) return done;
-    return rescan_due ? rescan(now, changes) : Result<void>();
+    // Before what has settled is read: a file that is back is not said to be gone in between.
+    if (rescan_due)
+      if (auto done = rescan(now, changes); !done) return done;
+    return view_.settle(*directory_, now, changes);
   }
 
   Result<void> rescan(MonotonicTime now, DirectoryView::Changes& changes) {
@@ -196,7 +198,7 @@ class DirectoryStore::Worker {
     StoreUpdate update;
     update.in_sync = directory_.has_value();
     update.complete = complete;
-    update.changes = std::move(changes);
+    for (auto& [node, entry] : changes) update.changes.push_back({node, std::move(entry)});
     update.error = !directory_               ? outage_
                    : !own_.problem().empty() ? own_.problem()
                                              : watch_.problem();

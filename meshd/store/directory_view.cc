@@ -52,7 +52,7 @@ Result<void> DirectoryView::read_all(const NodeDirectory& directory, Changes& ch
   const std::set<std::string> present(files->begin(), files->end());
   std::erase_if(known_, [&](const auto& item) { return !present.contains(item.first); });
   changes.clear();
-  for (const auto& [file, known] : known_) changes.push_back({node_of(file), known.entry});
+  for (const auto& [file, known] : known_) changes[node_of(file)] = known.entry;
   return {};
 }
 
@@ -156,12 +156,12 @@ Result<void> DirectoryView::read(const NodeDirectory& directory, const std::stri
   known.signature = signature;
   if (known.entry != nullptr && *known.entry == **entry) return {};
   known.entry = std::make_shared<const StoreEntry>(std::move(**entry));
-  changes.push_back({node_of(file), known.entry});
+  changes[node_of(file)] = known.entry;
   return {};
 }
 
 void DirectoryView::forget(const std::string& file, Changes& changes) {
-  if (known_.erase(file) > 0) changes.push_back({node_of(file), nullptr});
+  if (known_.erase(file) > 0) changes[node_of(file)] = nullptr;
 }
 
 }  // namespace mesh

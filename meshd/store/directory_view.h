@@ -21,7 +21,8 @@ namespace mesh {
 
 class DirectoryView {
  public:
-  using Changes = std::vector<StoreChange>;
+  // By node: what was read last counts, and is delivered once.
+  using Changes = std::map<std::string, std::shared_ptr<const StoreEntry>>;
 
   explicit DirectoryView(Duration settle) : settle_(settle) {}
 

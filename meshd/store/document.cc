@@ -205,9 +205,9 @@ class YamlEvents : public YAML::EventHandler {
   static bool is_closed(std::string_view text) {
     const char quote = text.front();
     for (std::size_t i = 1; i < text.size(); ++i) {
-      if (quote == '"' && text[i] == '\\')
-        ++i;
-      else if (text[i] == quote && quote == '\'' && i + 1 < text.size() && text[i + 1] == quote)
+      const bool escape = quote == '"' && text[i] == '\\';
+      const bool doubled = quote == '\'' && text.substr(i, 2) == "''";
+      if (escape || doubled)
         ++i;
       else if (text[i] == quote)
         return true;

@@ -56,12 +56,10 @@ std::string printable(std::string_view text, std::size_t limit) {
   while (!text.empty()) {
     if (out.size() >= limit) return out + "\u2026";
     const CodePoint c = decode_utf8(text);
-    if (c.size == 0)
+    if (c.size == 0 || is_bidi_control(c.value))
       out += '?';
     else if (is_control(c.value) || c.value == 0x2028 || c.value == 0x2029)
       fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<std::uint32_t>(c.value));
-    else if (is_bidi_control(c.value))
-      out += '?';
     else
       out += text.substr(0, c.size);
     text.remove_prefix(c.size == 0 ? 1 : c.size);
