@@ -72,6 +72,7 @@ Result<void> Daemon::open() {
   if (!dataplane) return dataplane.error();
   dataplane_ = std::move(*dataplane);
   dataplane_->set_identity(&key_);
+  dataplane_->expect_ruleset({config_.wireguard.interface, config_.wireguard.fwmark});
   metrics_ = std::make_unique<Metrics>([this] { return status(); }, clock_);
   auto store = make_store(config_);
   if (!store) return store.error();
@@ -220,6 +221,7 @@ Result<std::string> dry_run(const Config& config) {
   if (!key && key.error().code != ErrorCode::kNotFound) return key.error();
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
+  (*dataplane)->expect_ruleset({config.wireguard.interface, config.wireguard.fwmark});
   auto store = make_store(config);
   if (!store) return store.error();
   const SystemClock clock;
