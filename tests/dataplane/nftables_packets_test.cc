@@ -8,6 +8,7 @@
 // IPv6 the same with fd01::5, 2001:db8::1, 2001:db8::2, fd02::5 and fd31::9.
 #include <gmock/gmock.h>
 
+#include <fstream>
 #include <map>
 
 #include "dataplane/network_namespace.h"
@@ -35,6 +36,10 @@ constexpr std::uint32_t kTable = 5182;
 constexpr std::uint32_t kMark = 0x2000;
 constexpr std::uint64_t kDatagram4 = 128;  // 100 bytes, UDP and IP headers
 constexpr std::uint64_t kDatagram6 = 148;
+
+constexpr const char* kRouter =
+    "cd /proc/sys/net; echo 1 > ipv4/ip_forward; echo 1 > ipv6/conf/all/forwarding; "
+    "for c in ipv4/conf/*/rp_filter; do echo 0 > $c; done";
 
 // Packets and bytes of each set that counted anything.
 using Counts = std::map<NftSet, std::pair<std::uint64_t, std::uint64_t>>;
@@ -114,7 +119,15 @@ class PacketsTest : public test::NamespaceTest, public testing::WithParamInterfa
     EXPECT_THAT(reader.seen(), Not(Contains(forbidden)));
   }
 
-  NetworkNamespace& node_ns() { return *node_; }
+  // Packets written to it come to the node from behind the workload.
+  test::PacketReader a_host_behind_the_workload() {
+    return in(*work_, [] {
+      auto made = test::open_tun("raw0");
+      run("ip link set raw0 up && ip addr add 10.1.0.77/32 dev raw0\n" + std::string(kRouter));
+      return made;
+    });
+  }
+
   NetworkNamespace& peer_ns() { return *peer_; }
   NetworkNamespace& work_ns() { return *work_; }
   NetworkNamespace& outside_ns() { return *outside_; }
@@ -127,52 +140,52 @@ class PacketsTest : public test::NamespaceTest, public testing::WithParamInterfa
     peer_.emplace(NetworkNamespace::make());
     work_.emplace(NetworkNamespace::make());
     outside_.emplace(NetworkNamespace::make());
-    // Without duplicate detection, which would hold the first packets back for seconds; and with
-    // somebody who takes the datagrams, so that no ICMP errors go back.
-    for (const NetworkNamespace* one : {&*node_, &*peer_, &*work_, &*outside_})
-      sinks_.push_back(in(*one, [] {
-        run("sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.dad_transmits=0");
-        return test::udp_sink();
-      }));
-    connect("under0", *peer_, "far0", {"192.0.2.1/24", "2001:db8::1/64"},
-            {"192.0.2.2/24", "2001:db8::2/64"});
-    connect("work0", *work_, "w0", {"10.1.0.1/24", "fd01::1/64"}, {"10.1.0.5/24", "fd01::5/64"});
-    connect("out0", *outside_, "o0", {"172.31.0.1/24", "fd31::1/64"},
-            {"172.31.0.9/24", "fd31::9/64"});
-    tun_.emplace(test::open_tun("mesh0"));
-    run("ip link set mesh0 up mtu 1380 && ip addr add 10.1.0.1/32 dev mesh0 && "
-        "ip -6 addr add fd01::1/128 dev mesh0 nodad");
-    run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 "
-        "net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 && "
-        "for c in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $c; done");
-    run("ip route add 10.2.0.0/24 via 192.0.2.2 && ip -6 route add fd02::/64 via 2001:db8::2");
-    (void)in(*peer_, [] {
-      return run(
-          "ip link set lo up && ip addr add 10.2.0.5/32 dev lo && "
-          "ip -6 addr add fd02::5/128 dev lo nodad && ip route add default via 192.0.2.1 && "
-          "ip -6 route add default via 2001:db8::1");
-    });
-    (void)in(*work_, [] {
-      return run("ip route add default via 10.1.0.1 && ip -6 route add default via fd01::1");
-    });
-    (void)in(*outside_, [] {
-      return run("ip route add default via 172.31.0.1 && ip -6 route add default via fd31::1");
-    });
+    set_up_node();
+    set_up(*peer_, "far0", {"192.0.2.2/24", "2001:db8::2/64"}, {"192.0.2.1", "2001:db8::1"},
+           "addr add 10.2.0.5/32 dev lo\naddr add fd02::5/128 dev lo nodad\n");
+    set_up(*work_, "w0", {"10.1.0.5/24", "fd01::5/64"}, {"10.1.0.1", "fd01::1"}, "");
+    set_up(*outside_, "o0", {"172.31.0.9/24", "fd31::9/64"}, {"172.31.0.1", "fd31::1"}, "");
   }
-  void connect(const std::string& here, const NetworkNamespace& other, const std::string& there,
-               const std::array<std::string, 2>& ours, const std::array<std::string, 2>& theirs) {
-    run(fmt::format("ip link add {} type veth peer name {} netns /proc/{}/fd/{}", here, there,
-                    getpid(), other.fd()));
-    configure(here, ours);
-    other.enter();
-    configure(there, theirs);
+  void set_up_node() {
+    prepare();
+    tun_.emplace(test::open_tun("mesh0"));
+    std::string batch;
+    const auto connect = [&](const char* here, const char* there, const NetworkNamespace& other,
+                             const char* four, const char* six) {
+      batch += fmt::format(
+          "link add {0} type veth peer name {1} netns /proc/{2}/fd/{3}\n"
+          "addr add {4} dev {0}\naddr add {5} dev {0} nodad\nlink set {0} up\n",
+          here, there, getpid(), other.fd(), four, six);
+    };
+    connect("under0", "far0", *peer_, "192.0.2.1/24", "2001:db8::1/64");
+    connect("work0", "w0", *work_, "10.1.0.1/24", "fd01::1/64");
+    connect("out0", "o0", *outside_, "172.31.0.1/24", "fd31::1/64");
+    batch +=
+        "link set mesh0 up mtu 1380\naddr add 10.1.0.1/32 dev mesh0\n"
+        "addr add fd01::1/128 dev mesh0 nodad\n"
+        "route add 10.2.0.0/24 via 192.0.2.2\nroute add fd02::/64 via 2001:db8::2\n";
+    run("ip -batch - <<'END'\n" + batch + "END\n" + kRouter);
+  }
+  void set_up(const NetworkNamespace& where, const char* link,
+              const std::array<const char*, 2>& addresses,
+              const std::array<const char*, 2>& gateways, const std::string& more) {
+    where.enter();
+    prepare();
+    run(
+        fmt::format("ip -batch - <<'END'\nlink set lo up\naddr add {1} dev {0}\n"
+                    "addr add {2} dev {0} nodad\nlink set {0} up\n{5}"
+                    "route add default via {3}\nroute add default via {4}\nEND\n",
+                    link, addresses[0], addresses[1], gateways[0], gateways[1], more));
     node_->enter();
   }
-  static void configure(const std::string& link, const std::array<std::string, 2>& addresses) {
-    run(
-        fmt::format("ip addr add {1} dev {0} && ip -6 addr add {2} dev {0} nodad && "
-                    "ip link set {0} up",
-                    link, addresses[0], addresses[1]));
+  // Without duplicate detection, which would hold the first packets back for seconds; and with
+  // somebody who takes the datagrams, so that no ICMP errors go back.
+  void prepare() {
+    for (const char* name : {"accept_dad", "dad_transmits"}) {
+      std::ofstream(fmt::format("/proc/sys/net/ipv6/conf/default/{}", name)) << 0;
+      std::ofstream(fmt::format("/proc/sys/net/ipv6/conf/all/{}", name)) << 0;
+    }
+    sinks_.push_back(test::udp_sink());
   }
   void fill_sets() {
     put(NftSet::kOwn, own_prefix());
@@ -356,13 +369,7 @@ TEST_P(PacketsTest, SegmentsOfForwardedConnectionsFitTheMeshInBothDirections) {
   ASSERT_TRUE(arrived);
   EXPECT_EQ(test::mss_of(*arrived), fits);
 
-  auto second = in(work_ns(), [] { return test::open_tun("raw0"); });
-  in(work_ns(), [] {
-    return run(
-        "ip link set raw0 up && ip addr add 10.1.0.77/32 dev raw0 && "
-        "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 "
-        "net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.raw0.rp_filter=0");
-  });
+  auto second = a_host_behind_the_workload();
   const IpAddress behind = ip(v4() ? "10.1.0.99" : "fd01::99");
   for (const auto& [offered, expected] :
        {std::pair(std::size_t{1460}, fits), std::pair(std::size_t{1000}, std::size_t{1000})}) {
@@ -376,13 +383,7 @@ TEST_P(PacketsTest, SegmentsOfForwardedConnectionsFitTheMeshInBothDirections) {
 
 TEST_P(PacketsTest, SegmentsPastTheMeshAreLeftAlone) {
   route_peer(RouteType::kThrow);
-  auto second = in(work_ns(), [] { return test::open_tun("raw0"); });
-  in(work_ns(), [] {
-    return run(
-        "ip link set raw0 up && ip addr add 10.1.0.77/32 dev raw0 && "
-        "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 "
-        "net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.raw0.rp_filter=0");
-  });
+  auto second = a_host_behind_the_workload();
   const IpAddress behind = ip(v4() ? "10.1.0.99" : "fd01::99");
   const auto to_peer = test::tcp_syn(behind, peer_workload(), 1460);
   ASSERT_GT(write(second.fd(), to_peer.data(), to_peer.size()), 0);

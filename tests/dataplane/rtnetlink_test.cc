@@ -401,7 +401,7 @@ TEST_P(RuleTest, RemovingTheRuleWithoutASourceLeavesThoseWithOne) {
 TEST_P(RuleTest, RulesComeInTheOrderTheKernelTriesThemWithForeignOnesMarked) {
   ip_rule("add priority 50 to 10.0.0.0/8 lookup 50 2>/dev/null || true");
   ip_rule("add priority 60 blackhole");
-  ip_rule("add priority 70 sport 53 ipproto udp lookup 70");
+  ip_rule("add priority 70 sport 53 ipproto 17 lookup 70");
   ip_rule("add priority 80 lookup 80 suppress_prefixlength 0");
   ASSERT_THAT(net().put_rule(mesh_rule()), Succeeds());
   EXPECT_THAT(at_priority(99), ElementsAre(mesh_rule()));
