@@ -179,8 +179,9 @@ bool tellable(const World& world) {
         peer.decision().state == State::kPending ||
         peer.decision().reason == Reason::kDuplicatePublicKey)
       return false;
-    for (const std::string& warning : peer.accepted().warnings)
-      for (const char* contested : {"keeps it", "holds", "an underlay address of"})
+    for (const std::string& warning : peer.warnings())
+      for (const char* contested :
+           {"keeps it", "holds", "an underlay address of", "inside the mesh"})
         if (warning.find(contested) != std::string::npos) return false;
   }
   return true;
