@@ -237,7 +237,7 @@ class DirectoryStore::Worker {
   std::optional<dev_t> known_device_;       // of the file system that the store was last seen on
   DirectoryWatch watch_;
   DirectoryView view_;
-  OwnRecord own_;
+  OwnRecordFile own_;
   MonotonicTime attach_at_{};
   Duration attach_pause_;
   MonotonicTime rescan_at_{};

@@ -26,7 +26,7 @@ void keep_foreign_annotations(const NodeRecord& from, NodeRecord& to) {
 
 }  // namespace
 
-void OwnRecord::set(NodeRecord record, MonotonicTime now) {
+void OwnRecordFile::set(NodeRecord record, MonotonicTime now) {
   record.problems.clear();  // those are what a reader found
   // Asking again for what is being tried anyway is no reason to try more often.
   if (due_ && record_ == record) return;
@@ -34,13 +34,13 @@ void OwnRecord::set(NodeRecord record, MonotonicTime now) {
   retry_now(now);
 }
 
-void OwnRecord::retry_now(MonotonicTime now) {
+void OwnRecordFile::retry_now(MonotonicTime now) {
   if (!record_) return;
   due_ = now;
   pause_ = first_;
 }
 
-bool OwnRecord::write(const NodeDirectory& directory, MonotonicTime now) {
+bool OwnRecordFile::write(const NodeDirectory& directory, MonotonicTime now) {
   if (!due_ || *due_ > now) return false;
   const auto written = try_write(directory);
   if (written) {
@@ -56,7 +56,7 @@ bool OwnRecord::write(const NodeDirectory& directory, MonotonicTime now) {
   return false;
 }
 
-Result<bool> OwnRecord::try_write(const NodeDirectory& directory) const {
+Result<bool> OwnRecordFile::try_write(const NodeDirectory& directory) const {
   if (auto checked = check_node_name(record_->name); !checked) return checked.error();
   const std::string name = file();
   const std::string place = directory.place(name);

@@ -1,4 +1,4 @@
-// OwnRecord: makes this node's file equal to the record that was published last. One thread.
+// OwnRecordFile: makes this node's file equal to the record that was published last. One thread.
 #pragma once
 
 #include <optional>
@@ -11,11 +11,11 @@
 
 namespace mesh {
 
-class OwnRecord {
+class OwnRecordFile {
  public:
   // Pauses between attempts: `first`, doubled each time up to `cap`, less a random part, so that
   // the nodes on a shared file system that comes back do not all write at once.
-  OwnRecord(Duration first, Duration cap) : first_(first), cap_(cap), pause_(first) {}
+  OwnRecordFile(Duration first, Duration cap) : first_(first), cap_(cap), pause_(first) {}
 
   void set(NodeRecord record, MonotonicTime now);
   // When write() should be called; empty: nothing to do.
