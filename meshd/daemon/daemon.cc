@@ -70,9 +70,9 @@ Result<void> Daemon::open() {
   loop_ = std::move(*loop);
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
+  (*dataplane)->expect_ruleset({config_.wireguard.interface, config_.wireguard.fwmark});
   dataplane_ = std::move(*dataplane);
   dataplane_->set_identity(&key_);
-  dataplane_->expect_ruleset({config_.wireguard.interface, config_.wireguard.fwmark});
   metrics_ = std::make_unique<Metrics>([this] { return status(); }, clock_);
   auto store = make_store(config_);
   if (!store) return store.error();
