@@ -46,8 +46,8 @@ void truncate_to_snap_length(int socket) {
 }
 
 // Every frame that enters any interface of the namespace; none that leaves.
-Fd open_capture(const NetworkNamespace& underlay) {
-  Fd socket = underlay.socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, 0);
+UniqueFd open_capture(const NetworkNamespace& underlay) {
+  UniqueFd socket = underlay.socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, 0);
   const int on = 1;
   check(::setsockopt(socket.get(), SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof on),
         "PACKET_IGNORE_OUTGOING");
@@ -94,7 +94,7 @@ Capture::Capture(Lab& lab, std::set<std::uint16_t> listen_ports) : lab_(lab), cl
   if (lab_.spec().outside_client) learn_port("outside", "outside", lab_.outside().network());
   classifier_ = Classifier(std::move(node_addresses), std::move(listen_ports));
   socket_ = open_capture(lab_.underlay());
-  stop_ = Fd(check(::eventfd(0, EFD_CLOEXEC), "eventfd"));
+  stop_ = UniqueFd(check(::eventfd(0, EFD_CLOEXEC), "eventfd"));
   thread_ = std::thread([this] { work(); });
 }
 
@@ -106,9 +106,9 @@ Capture::~Capture() {
 
 void Capture::learn_port(const std::string& name, const std::string& port,
                          const NetworkNamespace& network) {
-  const Fd probe = lab_.underlay().socket(AF_INET, SOCK_DGRAM, 0);
+  const UniqueFd probe = lab_.underlay().socket(AF_INET, SOCK_DGRAM, 0);
   ports_[index_of(probe.get(), port)] = name;
-  Fd sender = network.socket(AF_PACKET, SOCK_RAW, 0);  // protocol 0: it receives nothing
+  UniqueFd sender = network.socket(AF_PACKET, SOCK_RAW, 0);  // protocol 0: it receives nothing
   ifreq request = interface_request("eth0");
   check(::ioctl(sender.get(), SIOCGIFHWADDR, &request), "address of eth0");
   Mac mac;

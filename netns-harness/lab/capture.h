@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "lab/classify.h"
-#include "lab/fd.h"
 #include "lab/lab.h"
+#include "mesh/unique_fd.h"
 
 namespace mesh::lab {
 
@@ -72,11 +72,11 @@ class Capture {
   void check_nothing_dropped();
 
   Lab& lab_;
-  Fd socket_;
-  Fd stop_;
-  std::map<int, std::string> ports_;                 // interface index in the underlay → node
-  std::map<Mac, std::string> macs_;                  // of the nodes' eth0
-  std::vector<std::pair<std::string, Fd>> senders_;  // a packet socket on each node's eth0
+  UniqueFd socket_;
+  UniqueFd stop_;
+  std::map<int, std::string> ports_;  // interface index in the underlay → node
+  std::map<Mac, std::string> macs_;   // of the nodes' eth0
+  std::vector<std::pair<std::string, UniqueFd>> senders_;  // a packet socket on each node's eth0
 
   std::mutex mutex_;
   Classifier classifier_;

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 // Inside a new mount namespace: forgets every lab's held namespaces (a copied mount would keep them
 // alive), and gives the node a /run of its own in which only this lab's directory shows.
 void give_own_run(const std::string& directory) {
-  const Fd lab(check(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC), directory));
+  const UniqueFd lab(check(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC), directory));
   std::vector<std::string> held;
   std::istringstream mounts(read_file("/proc/thread-self/mountinfo"));
   for (std::string line; std::getline(mounts, line);) {

@@ -20,14 +20,14 @@
 namespace mesh::lab {
 namespace {
 
-Fd open_namespace(const std::string& path) {
+UniqueFd open_namespace(const std::string& path) {
   if (namespace_number(path) == 0) fail("{}: not a namespace; is the lab still up?", path);
-  return Fd(check(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path));
+  return UniqueFd(check(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path));
 }
 
 void make_empty_file(const std::string& path) {
   const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
-  const Fd file(check(::open(path.c_str(), flags, 0444), path));
+  const UniqueFd file(check(::open(path.c_str(), flags, 0444), path));
 }
 
 // Runs `work` on a new thread and rethrows here what it threw.
@@ -88,16 +88,17 @@ void NetworkNamespace::inside(const std::function<void()>& work) const {
   });
 }
 
-Fd NetworkNamespace::socket(int domain, int type, int protocol) const {
-  Fd result;
-  inside([&] { result = Fd(check(::socket(domain, type | SOCK_CLOEXEC, protocol), "socket")); });
+UniqueFd NetworkNamespace::socket(int domain, int type, int protocol) const {
+  UniqueFd result;
+  inside(
+      [&] { result = UniqueFd(check(::socket(domain, type | SOCK_CLOEXEC, protocol), "socket")); });
   return result;
 }
 
 void NetworkNamespace::set_sysctl(const std::string& key, const std::string& value) const {
   inside([&] {
     const std::string path = sysctl_path(key);
-    const Fd file(check(::open(path.c_str(), O_WRONLY | O_CLOEXEC), path));
+    const UniqueFd file(check(::open(path.c_str(), O_WRONLY | O_CLOEXEC), path));
     check(::write(file.get(), value.data(), value.size()), key + "=" + value);
   });
 }

@@ -7,7 +7,7 @@
 #include <functional>
 #include <string>
 
-#include "lab/fd.h"
+#include "mesh/unique_fd.h"
 
 namespace mesh::lab {
 
@@ -24,7 +24,7 @@ class NetworkNamespace {
   // Exceptions come through.
   void inside(const std::function<void()>& work) const;
   // A socket of this namespace, O_CLOEXEC. Throws LabError.
-  [[nodiscard]] Fd socket(int domain, int type, int protocol) const;
+  [[nodiscard]] UniqueFd socket(int domain, int type, int protocol) const;
   // "net.ipv4.ip_forward"; dots separate. Throws LabError when there is no such key.
   void set_sysctl(const std::string& key, const std::string& value) const;
   [[nodiscard]] std::string sysctl(const std::string& key) const;
@@ -32,9 +32,9 @@ class NetworkNamespace {
   void ip(const std::string& batch) const;
 
  private:
-  NetworkNamespace(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  NetworkNamespace(std::string path, UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
   std::string path_;
-  Fd fd_;
+  UniqueFd fd_;
 };
 
 class MountNamespace {
@@ -47,8 +47,8 @@ class MountNamespace {
   [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:
-  explicit MountNamespace(Fd fd) : fd_(std::move(fd)) {}
-  Fd fd_;
+  explicit MountNamespace(UniqueFd fd) : fd_(std::move(fd)) {}
+  UniqueFd fd_;
 };
 
 // mount(2) and umount2(2) that throw.

@@ -63,7 +63,7 @@ Echo ping(const NetworkNamespace& from, const IpAddress& target, milliseconds ti
           const std::optional<IpAddress>& source) {
   const Family family = target.family();
   const int protocol = family == Family::kIpv4 ? int{IPPROTO_ICMP} : int{IPPROTO_ICMPV6};
-  const Fd socket = from.socket(to_af(family), SOCK_RAW, protocol);
+  const UniqueFd socket = from.socket(to_af(family), SOCK_RAW, protocol);
   if (source) {
     const SocketAddress own(*source, 0);
     check(::bind(socket.get(), own.raw(), own.size()), "bind to " + source->to_string());

@@ -47,7 +47,7 @@ std::string PingReport::to_string() const {
 
 // One end: what it sent, and what it received of the other's.
 struct Pinger::Side {
-  Fd socket;
+  UniqueFd socket;
   SocketAddress own;
   std::vector<milliseconds> sent_at;  // by sequence number
   std::vector<std::uint8_t> arrived;  // how often, by the other's sequence number

@@ -13,9 +13,9 @@
 #include <thread>
 #include <vector>
 
-#include "lab/fd.h"
 #include "lab/wait.h"
 #include "lab/workload.h"
+#include "mesh/unique_fd.h"
 
 namespace mesh::lab {
 

@@ -21,7 +21,9 @@ extern char** environ;
 namespace mesh::lab {
 namespace {
 
-Fd memory_file(const char* name) { return Fd(check(::memfd_create(name, MFD_CLOEXEC), name)); }
+UniqueFd memory_file(const char* name) {
+  return UniqueFd(check(::memfd_create(name, MFD_CLOEXEC), name));
+}
 
 std::string content_of(int fd) {
   std::string text;
@@ -109,7 +111,7 @@ Process::Process(const Command& command) {
   const std::vector<char*> argv = pointers_to(arguments);
   const std::vector<char*> env = pointers_to(environment);
 
-  const Fd input = memory_file("input");
+  const UniqueFd input = memory_file("input");
   write_all(input.get(), command.input);
   check(::lseek(input.get(), 0, SEEK_SET), "lseek");
   if (command.log_path.empty()) {
@@ -117,13 +119,13 @@ Process::Process(const Command& command) {
     errors_ = memory_file("errors");
   } else {
     const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
-    output_ = Fd(check(::open(command.log_path.c_str(), flags, 0644), command.log_path));
-    errors_ = Fd(check(::fcntl(output_.get(), F_DUPFD_CLOEXEC, 0), "dup"));
+    output_ = UniqueFd(check(::open(command.log_path.c_str(), flags, 0644), command.log_path));
+    errors_ = UniqueFd(check(::fcntl(output_.get(), F_DUPFD_CLOEXEC, 0), "dup"));
   }
   int ends[2];
   check(::pipe2(ends, O_CLOEXEC), "pipe2");  // closes without a byte when exec succeeds
-  const Fd report_in(ends[0]);
-  Fd report_out(ends[1]);
+  const UniqueFd report_in(ends[0]);
+  UniqueFd report_out(ends[1]);
 
   const Child child{command.place,
                     input.get(),
@@ -144,7 +146,7 @@ Process::Process(const Command& command) {
     fail("cannot start {}: {}", program, std::strerror(error));
   }
   // glibc 2.36 declares pidfd_open without C linkage.
-  pidfd_ = Fd(static_cast<int>(check(::syscall(SYS_pidfd_open, pid_, 0), "pidfd_open")));
+  pidfd_ = UniqueFd(static_cast<int>(check(::syscall(SYS_pidfd_open, pid_, 0), "pidfd_open")));
 }
 
 Process& Process::operator=(Process&& other) noexcept {
@@ -157,7 +159,7 @@ Process& Process::operator=(Process&& other) noexcept {
 }
 
 Process::~Process() {
-  if (pid_ <= 0 || !pidfd_.valid() || exit_code_) return;
+  if (pid_ <= 0 || !pidfd_ || exit_code_) return;
   (void)::kill(pid_, SIGKILL);
   (void)::waitpid(pid_, nullptr, 0);
 }
@@ -240,7 +242,8 @@ std::string read_file(const std::string& path) {
 }
 
 void write_file(const std::string& path, const std::string& text) {
-  const Fd file(check(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644), path));
+  const UniqueFd file(
+      check(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644), path));
   write_all(file.get(), text);
 }
 

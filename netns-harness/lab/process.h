@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "lab/fd.h"
 #include "lab/wait.h"
+#include "mesh/unique_fd.h"
 
 namespace mesh::lab {
 
@@ -67,9 +67,9 @@ class Process {
 
  private:
   pid_t pid_ = -1;
-  Fd pidfd_;
-  Fd output_;  // memory files: no pipe to fill, none that a grandchild keeps open
-  Fd errors_;
+  UniqueFd pidfd_;
+  UniqueFd output_;  // memory files: no pipe to fill, none that a grandchild keeps open
+  UniqueFd errors_;
   std::optional<int> exit_code_;
 };
 

@@ -19,9 +19,9 @@
 #include <thread>
 
 #include "lab/error.h"
-#include "lab/fd.h"
 #include "lab/namespace.h"
 #include "lab/process.h"
+#include "mesh/unique_fd.h"
 
 namespace mesh::lab {
 namespace {
@@ -38,12 +38,12 @@ class RegistryLock {
   RegistryLock() {
     fs::create_directories(kRoot);
     const std::string path = kRoot + "/.lock";
-    file_ = Fd(check(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600), path));
+    file_ = UniqueFd(check(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600), path));
     check(::flock(file_.get(), LOCK_EX), "lock " + path);
   }
 
  private:
-  Fd file_;
+  UniqueFd file_;
 };
 
 std::mutex own_labs_mutex;

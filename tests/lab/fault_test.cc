@@ -194,7 +194,7 @@ TEST_P(Refusal, ANameThatAnotherKindOfLinkHasIsNamed) {
 
 TEST_P(Refusal, APortInUseIsNamed) {
   Lab& lab = make_mesh(1);
-  const Fd taken = lab[0].network().socket(AF_INET6, SOCK_DGRAM, 0);
+  const UniqueFd taken = lab[0].network().socket(AF_INET6, SOCK_DGRAM, 0);
   const SocketAddress port(*IpAddress::parse("::"), 51820);
   ASSERT_EQ(::bind(taken.get(), port.raw(), port.size()), 0);
   lab[0].start();
