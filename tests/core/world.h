@@ -3,6 +3,7 @@
 // thread; time moves only when the test says so.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -98,6 +99,24 @@ class World {
   Touched touched_;
   bool adopted_ = false;
   Plan plan_;
+};
+
+// A test over one world: in the end it rests, and nothing wrong was ever seen.
+class MeshTest : public ::testing::Test {
+ protected:
+  void TearDown() override {
+    world.settle();
+    EXPECT_THAT(world.watcher->made(), ::testing::IsEmpty());
+    EXPECT_THAT(world.left_to_do(), ::testing::IsEmpty());
+  }
+  // b, or another node, proven and sent to through WireGuard.
+  void encrypted_node(const std::string& name, int n) {
+    world.kernel.answer(key(n));
+    world.put(node(name, n));
+    world.settle();
+    ASSERT_EQ(world.state(name), State::kEncrypted);
+  }
+  World world;
 };
 
 }  // namespace mesh::test
