@@ -73,7 +73,7 @@ void EventMonitor::take_route_message(const nlmsghdr& message) {
     if (!decoded)
       overrun_ = true;
     else if (*decoded)
-      events_.push_back(make_event(std::move(**decoded)));
+      keep(make_event(std::move(**decoded)));
   };
   switch (message.nlmsg_type) {
     case RTM_NEWLINK:
@@ -102,6 +102,15 @@ void EventMonitor::take_route_message(const nlmsghdr& message) {
     default:
       return;
   }
+}
+
+// Somebody who makes links in a loop must not fill our memory: past the limit it is an overrun.
+void EventMonitor::keep(KernelEvent event) {
+  if (events_.size() >= kMaxWaiting) {
+    events_.clear();
+    overrun_ = true;
+  }
+  events_.push_back(std::move(event));
 }
 
 bool EventMonitor::is_own_transaction(const nlmsghdr& new_generation) const {

@@ -44,7 +44,11 @@ class EventMonitor {
  private:
   EventMonitor(NetlinkSocket route, UniqueFd epoll)
       : route_(std::move(route)), epoll_(std::move(epoll)) {}
+  // Of events in memory: more than the largest plan makes.
+  static constexpr std::size_t kMaxWaiting = std::size_t{1} << 18;
+
   Result<void> add_to_epoll(int fd);
+  void keep(KernelEvent event);
   void take_route_message(const nlmsghdr& message);
   void take_nft_message(const nlmsghdr& message);
   bool is_own_transaction(const nlmsghdr& new_generation) const;

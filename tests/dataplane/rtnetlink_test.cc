@@ -4,10 +4,12 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <chrono>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "dataplane/network_namespace.h"
 
@@ -123,6 +125,43 @@ INSTANTIATE_TEST_SUITE_P(AllTypesBothFamilies, RouteTransition,
                                                           RouteType::kUnreachable),
                                           testing::Values(RouteType::kUnicast, RouteType::kThrow,
                                                           RouteType::kUnreachable)));
+
+// Another thread looks the destinations up all the while. Under the route that is replaced stands
+// the guard: a moment without the route would show as "unreachable".
+TEST_F(RtnetlinkTest, NoLookupFindsAGapWhileADeviceRouteIsReplacedByAThrowAndBack) {
+  run("ip tuntap add main0 mode tun && ip link set main0 up && "
+      "ip route add 10.9.0.0/16 dev main0 && ip -6 route add fd09::/48 dev main0");
+  for (const Family family : {Family::kIpv4, Family::kIpv6})
+    ASSERT_THAT(net().put_rule(everything_but_m(family)), Succeeds());
+  const std::array destinations{"10.9.0.0/24", "fd09::/64"};
+  for (const char* destination : destinations) {
+    ASSERT_THAT(put(route(destination, RouteType::kUnreachable, kGuardMetric)), Succeeds());
+    ASSERT_THAT(put(route(destination, RouteType::kUnicast)), Succeeds());
+  }
+  const test::NetworkNamespace here = test::NetworkNamespace::current();
+  std::atomic<bool> stop = false;
+  std::atomic<int> lookups = 0;
+  std::atomic<int> gaps = 0;
+  std::thread observer([&] {
+    here.enter();
+    auto eyes = Rtnetlink::open();
+    while (!stop && eyes)
+      for (const char* destination : destinations) {
+        const auto found = eyes->lookup(cidr(destination).base().next(), 0);
+        ++lookups;
+        if (!found) ++gaps;
+      }
+  });
+  while (lookups == 0) std::this_thread::yield();
+  for (int i = 0; i < 2000; ++i)
+    for (const char* destination : destinations)
+      EXPECT_THAT(put(route(destination, i % 2 == 0 ? RouteType::kThrow : RouteType::kUnicast)),
+                  Succeeds());
+  stop = true;
+  observer.join();
+  EXPECT_GT(lookups, 100);
+  EXPECT_EQ(gaps, 0) << "of " << lookups << " lookups";
+}
 
 TEST_F(RtnetlinkTest, PuttingAnEqualRouteTwiceLeavesOne) {
   for (int i = 0; i < 2; ++i) {
@@ -340,7 +379,8 @@ class RuleTest : public RtnetlinkTest, public testing::WithParamInterface<Family
   }
   std::vector<Rule> at_priority(std::uint32_t priority) {
     std::vector<Rule> found;
-    for (const Rule& rule : *net().read_rules())
+    const auto rules = net().read_rules();
+    for (const Rule& rule : *rules)
       if (rule.family == GetParam() && rule.priority == priority) found.push_back(rule);
     return found;
   }
@@ -431,7 +471,9 @@ TEST_F(RtnetlinkTest, AnAddressIsAHostPrefixWithoutAConnectedRouteAndUsableAtOnc
   EXPECT_EQ(run("ip -6 route show table main | grep fd01:: || true"), "");
 
   std::vector<LocalAddress> ours;
-  for (const LocalAddress& address : *net().read_addresses())
+  const auto read = net().read_addresses();
+  ASSERT_TRUE(read);
+  for (const LocalAddress& address : *read)
     if (address.ifindex == mesh && !address.address.is_link_local()) ours.push_back(address);
   EXPECT_THAT(ours, ElementsAre(LocalAddress{mesh, ip("10.1.0.1"), 32},
                                 LocalAddress{mesh, ip("fd01::1"), 128}));
