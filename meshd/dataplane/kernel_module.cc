@@ -27,6 +27,8 @@ class QuietChild {
   }
   QuietChild(const QuietChild&) = delete;
   QuietChild& operator=(const QuietChild&) = delete;
+  QuietChild(QuietChild&&) = delete;
+  QuietChild& operator=(QuietChild&&) = delete;
   ~QuietChild() {
     posix_spawn_file_actions_destroy(&actions_);
     posix_spawnattr_destroy(&attributes_);

@@ -189,7 +189,7 @@ Result<NftablesElements> NftablesElements::open() {
 Result<void> NftablesElements::commit(std::span<const NftElementChange> changes) {
   std::vector<NetlinkMessage> batch;
   batch.push_back(batch_edge(NFNL_MSG_BATCH_BEGIN));
-  std::vector<char> buffer(128 * 1024);
+  std::vector<char> buffer(std::size_t{128} * 1024);
   while (!changes.empty()) {
     std::size_t count = 1;
     while (count < changes.size() && count < kMaxRangesPerMessage &&

@@ -106,6 +106,7 @@ std::string by_family(std::string_view verb_and_chain) {
 
 Chain output(const NftSpec& spec) {
   Chain chain{"output", "type route hook output priority mangle; policy accept;", {}};
+  chain.rules.reserve(kFamilies.size());
   for (const Family family : kFamilies)
     chain.rules.push_back(
         {"oifname != \"lo\" " + keep_old_path(family, spec.fwmark),
