@@ -168,17 +168,13 @@ nlohmann::json Node::peer(const std::string& name) const {
   if (const auto status = try_status())
     for (const auto& peer : status->value("peers", nlohmann::json::array()))
       if (peer.value("node", "") == name) return peer;
-  return {};
+  return nlohmann::json::object();
 }
 
-std::string Node::state_of(const std::string& name) const {
-  const nlohmann::json found = peer(name);
-  return found.is_object() ? found.value("state", "") : "";
-}
+std::string Node::state_of(const std::string& name) const { return peer(name).value("state", ""); }
 
 std::string Node::reason_of(const std::string& name) const {
-  const nlohmann::json found = peer(name);
-  return found.is_object() ? found.value("reason", "") : "";
+  return peer(name).value("reason", "");
 }
 
 bool Node::wait_for_state(const std::string& name, const std::string& state,

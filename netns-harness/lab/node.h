@@ -93,7 +93,7 @@ class Node {
   [[nodiscard]] Outcome meshctl(std::vector<std::string> arguments) const;
   [[nodiscard]] nlohmann::json status() const;
   [[nodiscard]] std::optional<nlohmann::json> try_status() const;
-  // The peer's object in status, or null.
+  // The peer's object in status; empty when there is none.
   [[nodiscard]] nlohmann::json peer(const std::string& name) const;
   [[nodiscard]] std::string state_of(const std::string& name) const;   // "" : not listed
   [[nodiscard]] std::string reason_of(const std::string& name) const;  // "" : none

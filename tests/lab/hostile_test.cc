@@ -69,8 +69,7 @@ class Hostile : public MeshTest {
     EXPECT_TRUE(wait_until(
         [&] {
           const auto mallory = lab()[0].peer("mallory");
-          return mallory.is_object() && mallory.value("state", "") == state &&
-                 mallory.value("reason", "") == reason;
+          return mallory.value("state", "") == state && mallory.value("reason", "") == reason;
         },
         kSoon))
         << lab()[0].peer("mallory").dump();
