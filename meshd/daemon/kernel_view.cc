@@ -50,9 +50,11 @@ Result<void> KernelView::read_everything(Touched& touched) {
   auto rules = dataplane_.read_rules();
   if (!rules) return rules.error();
   mirror_.set_rules(*rules);
-  // No table, or no nf_tables at all: then there is nothing to compare with.
+  // Without a table there is nothing to compare with. A dump that failed says nothing: a table made
+  // anew for its sake would lose the counters.
   auto elements = dataplane_.read_elements();
-  mirror_.set_elements(elements ? std::optional(*elements) : std::nullopt, touched);
+  if (elements || elements.error().code == ErrorCode::kNotFound)
+    mirror_.set_elements(elements ? std::optional(*elements) : std::nullopt, touched);
   touched.everything = true;
   return read_rp_filters();
 }

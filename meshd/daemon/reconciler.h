@@ -20,6 +20,7 @@
 #include "mesh/dataplane.h"
 #include "mesh/node_store.h"
 #include "meshd/daemon/config.h"
+#include "meshd/daemon/held_back.h"
 #include "meshd/daemon/kernel_view.h"
 #include "meshd/daemon/metrics.h"
 #include "meshd/daemon/own_record.h"
@@ -57,16 +58,23 @@ class Reconciler {
   // --- gather ---
   void gather(Instant now);
   void ensure_device(Instant now);
+  void note_device(const BackendChoice& choice, Instant now);
   void assume_device(bool exists);
   void read_kernel(Instant now);
   void sample_device(Instant now);
   void update_local(Instant now);
-  void count_repairs(const std::set<std::string>& kinds, const Touched& drifted);
+  std::vector<IpAddress> found_addresses(Instant now);
+  Backend backend_meanwhile() const;
+  bool device_is_right() const;
+  void count_repairs(const std::set<std::string>& kinds, const Touched& drifted, Instant now);
   // --- decide, plan, execute, report ---
   void decide(Instant now);
   void execute(const Plan& plan, Instant now);
+  void acknowledge(const Plan& plan, const std::vector<Result<void>>& results);
+  bool device_vanished_meanwhile(const std::vector<Result<void>>& results);
   void note_results(const Plan& plan, const std::vector<Result<void>>& results, Instant now);
   void keep_own_record(Instant now);
+  bool record_may_change(Instant now) const;
   void report(Instant now);
   void log_changes(const std::vector<std::string>& nodes);
   MonotonicTime next_time(Instant now) const;
@@ -93,25 +101,35 @@ class Reconciler {
   bool adopted_ = false;         // what was running at the start has been taken over
   bool read_everything_ = true;  // the mirror cannot be trusted
   bool sample_now_ = true;
-  bool failed_ = false;          // the last pass left something undone
-  std::string device_problem_;   // why the device cannot be used although it exists
+  bool device_is_new_ = false;  // made or found in this pass
+  bool again_at_once_ = false;  // the device went away under the last plan
+  HeldBack held_;               // what the last passes left undone
+  std::string device_problem_;  // why the device cannot be used although it exists
+  std::optional<MonotonicTime> device_problem_since_;
   std::set<std::string> drift_;  // kinds of objects that somebody else changed since the last pass
   Touched drifted_;
   std::string dry_run_text_;
   std::uint64_t repairs_ = 0;
+  bool store_seen_ = false;
   bool store_in_sync_ = false;
   std::string store_error_;
   std::optional<WallTime> store_changed_;
   std::map<std::string, std::string> problems_;  // by place; what is wrong now, each logged once
+  std::set<std::string> held_places_;            // those of them that held_ accounts for
   std::string not_ready_ = "the first pass is not done";
 
   MonotonicTime retry_device_at_{};
+  MonotonicTime device_made_at_{};
+  Backoff device_pause_{std::chrono::seconds(1), std::chrono::seconds(30)};  // no answer at all
+  Backoff remake_{std::chrono::milliseconds(10), std::chrono::seconds(5)};   // it goes away again
   MonotonicTime next_sample_{};
+  Backoff sample_pause_{std::chrono::milliseconds(200), std::chrono::seconds(1)};
   MonotonicTime next_full_{};
-  MonotonicTime retry_at_{};
-  MonotonicTime nftables_again_{};
+  MonotonicTime read_again_{};
+  Backoff read_pause_{std::chrono::milliseconds(200), std::chrono::seconds(30)};
   std::optional<MonotonicTime> own_record_again_;
-  Backoff retry_{std::chrono::milliseconds(200), std::chrono::seconds(30)};
+  std::set<LocalAddress> searched_addresses_;
+  MonotonicTime find_addresses_at_{};
 };
 
 }  // namespace mesh

@@ -69,6 +69,8 @@ Status make_status(const ReportInputs& inputs) {
   status.backend = local.backend;
   status.backend_reason = inputs.backend_reason;
   status.interface = local.device_name;
+  status.addresses = local.addresses;
+  status.cidrs = local.cidrs;
   if (!local.key.is_zero()) {
     status.public_key = local.key;
     status.key_created = inputs.key_created;

@@ -1,0 +1,125 @@
+// A daemon without a process: the reconciler over a kernel and a store in memory and a clock that
+// stands still. run() is the event loop: it passes when the reconciler asked for it, at once when
+// kernel events wait or the store has news, and moves the clock in between. One thread.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "core/world.h"
+#include "fakes/fake_store.h"
+#include "meshd/daemon/metrics.h"
+#include "meshd/daemon/reconciler.h"
+
+namespace mesh::test {
+
+// Counts the calls that reach a data plane, by name.
+class CountingDataplane final : public Dataplane {
+ public:
+  explicit CountingDataplane(Dataplane& inner) : inner_(inner) {}
+
+  Result<BackendChoice> ensure_device(const DeviceSpec& spec) override {
+    ++calls["ensure-device"];
+    return inner_.ensure_device(spec);
+  }
+  void set_identity(const PrivateKey* key) override { inner_.set_identity(key); }
+  Result<WgDevice> read_device() override {
+    ++calls["read-device"];
+    return inner_.read_device();
+  }
+  Result<std::vector<Link>> read_links() override {
+    ++calls["read-links"];
+    return inner_.read_links();
+  }
+  Result<std::vector<LocalAddress>> read_addresses() override { return inner_.read_addresses(); }
+  Result<std::vector<Route>> read_routes(std::uint32_t table) override {
+    ++calls[table == kMainTable ? "read-main-routes" : "read-routes"];
+    return inner_.read_routes(table);
+  }
+  Result<std::vector<Rule>> read_rules() override {
+    ++calls["read-rules"];
+    return inner_.read_rules();
+  }
+  Result<std::vector<NftElement>> read_elements() override {
+    ++calls["read-elements"];
+    return inner_.read_elements();
+  }
+  Result<std::vector<NftCounter>> read_counters() override {
+    ++calls["read-counters"];
+    return inner_.read_counters();
+  }
+  Result<int> read_rp_filter(const std::string& link) override {
+    return inner_.read_rp_filter(link);
+  }
+  Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) override {
+    return inner_.lookup(destination, mark);
+  }
+  std::vector<Result<void>> apply(std::span<const Operation> operations) override {
+    ++calls["apply"];
+    operations_tried += operations.size();
+    return inner_.apply(operations);
+  }
+  int event_fd() const override { return inner_.event_fd(); }
+  std::vector<KernelEvent> drain_events() override { return inner_.drain_events(); }
+  void watch_tables(std::uint32_t w, std::uint32_t h) override { inner_.watch_tables(w, h); }
+
+  std::map<std::string, int> calls;
+  std::size_t operations_tried = 0;
+
+ private:
+  Dataplane& inner_;
+};
+
+// Node a of world.h, as a configuration: 192.0.2.1 on eth0, 10.1.0.1 on br0.
+Config config_of_a();
+
+class Rig {
+ public:
+  explicit Rig(Config config = config_of_a());
+
+  // meshd is started over the kernel and the store as they are. Any earlier one was killed.
+  void start(bool dry_run = false);
+  MonotonicTime pass();
+  // The loop, for so long. Fails the test when it spins.
+  void run(Duration duration);
+  // The loop, until `condition` or for half a minute; whether it came true.
+  bool run_until(const std::function<bool()>& condition);
+  // A peer that answers handshakes.
+  void add_peer(const std::string& name, int n);
+  bool encrypted(const std::string& name) const { return state(name) == State::kEncrypted; }
+
+  const PeerStatus& peer(const std::string& name) const;
+  State state(const std::string& name) const { return peer(name).state; }
+  Path path(const std::string& name) const { return peer(name).path; }
+  std::optional<PublicKey> published_key() const;  // what the store shows of this node
+  bool warns(const std::string& text) const;
+  int errors(const std::string& operation) const;  // as the metrics count them
+  int repairs(const std::string& object) const;
+  // What a full comparison would still do.
+  std::string left_to_do();
+
+  FakeClock clock;
+  FakeDataplane kernel;
+  CountingDataplane dataplane;
+  FakeStore store;
+  Config config;
+  std::shared_ptr<const Status> status;
+  Metrics metrics;
+  std::unique_ptr<Reconciler> reconciler;
+  std::size_t passes = 0;
+  int published = 0;  // calls of publish
+
+ private:
+  int metric(const std::string& series) const;
+  bool events_wait() const;
+
+  std::deque<StoreUpdate> news_;
+  MonotonicTime next_{};
+};
+
+}  // namespace mesh::test
