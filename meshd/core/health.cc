@@ -8,9 +8,10 @@ bool Health::observe(const HealthSample& sample) {
   const Proof before = proof(sample.now.monotonic);
   // A clock that was set back must not put every coming handshake before the floor.
   floor_ = std::min(floor_, sample.now.wall);
-  const bool handshake = sample.last_handshake && *sample.last_handshake > floor_;
-  session_ = handshake;
-  proven_ = proven_ || handshake;
+  if (!sample.last_handshake) revived_ = false;
+  if (lives(sample)) revived_ = true;
+  session_ = sample.last_handshake && (*sample.last_handshake > floor_ || revived_);
+  proven_ = proven_ || session_;
   const bool answered =
       !sampled_ || sample.rx_bytes != rx_bytes_ || sample.last_handshake != last_handshake_;
   const bool sent = sampled_ && sample.inner_tx_bytes != inner_tx_bytes_;
@@ -26,10 +27,21 @@ bool Health::observe(const HealthSample& sample) {
   return proof(sample.now.monotonic) != before;
 }
 
+// Something authenticated came in under a session that is not too old to be used.
+bool Health::lives(const HealthSample& sample) const {
+  return !strict_ && sampled_ && sample.last_handshake && sample.rx_bytes > rx_bytes_ &&
+         sample.now.wall - *sample.last_handshake < kSessionLife;
+}
+
 void Health::require_new_proof(WallTime now) {
   floor_ = now;
-  proven_ = session_ = false;
+  strict_ = true;
+  proven_ = session_ = revived_ = false;
   unanswered_since_.reset();
+}
+
+bool Health::stuck(WallTime now) const {
+  return !session_ && last_handshake_ && now - *last_handshake_ < kSessionLife;
 }
 
 Proof Health::proof(MonotonicTime now) const {

@@ -14,6 +14,8 @@
 namespace mesh {
 
 inline constexpr Duration kUnansweredAfter = std::chrono::seconds(25);
+// REJECT_AFTER_TIME: nothing is sent or taken under an older session.
+inline constexpr Duration kSessionLife = std::chrono::seconds(180);
 
 struct HealthSample {
   Instant now;
@@ -26,6 +28,7 @@ struct HealthSample {
 class Health {
  public:
   // Handshakes up to `floor` do not count as proof: the peer had withdrawn this key until then.
+  // What it sends since under the session they made does: it has that session too.
   explicit Health(WallTime floor = WallTime::min()) : floor_(floor) {}
 
   // Returns true when proof() changed.
@@ -38,6 +41,9 @@ class Health {
   }
   // Sends fell back to plaintext: only a handshake after `now` proves the key again.
   void require_new_proof(WallTime now);
+  // The device still has a session from before the floor, under which nothing is heard: as long as
+  // it lives, there will be no handshake.
+  bool stuck(WallTime now) const;
 
   Proof proof(MonotonicTime now) const;
   Duration unanswered_for(MonotonicTime now) const;
@@ -45,9 +51,13 @@ class Health {
   std::optional<MonotonicTime> deadline() const;
 
  private:
+  bool lives(const HealthSample& sample) const;
+
   WallTime floor_;
   bool proven_ = false;
-  bool session_ = false;  // the device, as it is now, has had a handshake
+  bool session_ = false;  // the device, as it is now, has a session that proves the key
+  bool revived_ = false;  // the peer was heard under a session from before the floor
+  bool strict_ = false;   // that does not count
   std::optional<WallTime> last_handshake_;
   std::uint64_t rx_bytes_ = 0;
   std::uint64_t inner_tx_bytes_ = 0;

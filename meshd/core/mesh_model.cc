@@ -223,11 +223,14 @@ void MeshModel::decide_peer(const std::string& node, Peer& peer, Instant now, Re
   facts.duplicate = claims_.key_is_duplicate(node);
   facts.stale = peer.announcement().key && departing_.contains(*peer.announcement().key);
   find_adopted(peer, facts);
-  if (const auto reset = peer.update_keys(local_, facts, now)) requests.resets.insert(*reset);
-  if (start_over_)
-    for (const PublicKey& key : peer.start_over(local_, now)) requests.resets.insert(key);
-  if (local_.device_index != 0)
-    for (const PublicKey& key : peer.due_kicks(now.monotonic)) requests.kicks[key] = node;
+  peer.update_keys(local_, facts, now);
+  if (start_over_) peer.start_over(local_, now);
+  if (local_.device_index != 0) {
+    for (const Peer::Kick& kick : peer.due_kicks(now)) {
+      requests.kicks[kick.key] = node;
+      if (kick.reset) requests.resets.insert(kick.key);
+    }
+  }
   peer.decide(local_, now);
 }
 

@@ -41,8 +41,7 @@ KeySlot Peer::new_slot(const PublicKey& key, const LocalNode& local, WallTime fl
   return slot;
 }
 
-std::optional<PublicKey> Peer::update_keys(const LocalNode& local, const KeyFacts& facts,
-                                           Instant now) {
+void Peer::update_keys(const LocalNode& local, const KeyFacts& facts, Instant now) {
   duplicate_ = facts.duplicate;
   const bool usable = local.has_wireguard() && announcement_.key && !duplicate_ && !gone_;
   if (!usable) {
@@ -50,34 +49,32 @@ std::optional<PublicKey> Peer::update_keys(const LocalNode& local, const KeyFact
     // back.
     if (!local.has_wireguard() && announcement_.key && active_ &&
         active_->key == *announcement_.key)
-      return std::nullopt;
+      return;
     active_.reset();
     candidate_.reset();
     fell_back_ = false;
-    return std::nullopt;
+    return;
   }
   const PublicKey& key = *announcement_.key;
   if (active_ && active_->key == key) {
     candidate_.reset();
-    return std::nullopt;
+    return;
   }
-  if (candidate_ && candidate_->key == key) return std::nullopt;
+  if (candidate_ && candidate_->key == key) return;
   if (!active_ && facts.adopted && *facts.adopted != key) {
     // It changed its key while nobody looked: what runs goes on until the new key is proven.
     active_ = new_slot(*facts.adopted, local, WallTime::min(), now);
     active_->health.assume_proven(facts.adopted_session);
   }
   KeySlot slot = new_slot(key, local, facts.stale ? now.wall : WallTime::min(), now);
-  const std::optional<PublicKey> reset = facts.stale ? std::optional(key) : std::nullopt;
   if (active_ && active_->health.proof(now.monotonic) != Proof::kNever) {
     candidate_ = std::move(slot);
-    return reset;
+    return;
   }
   if (facts.adopted == key && !facts.stale) slot.health.assume_proven(facts.adopted_session);
   active_ = std::move(slot);
   candidate_.reset();
   fell_back_ = false;
-  return reset;
 }
 
 std::set<PublicKey> Peer::keys_in_use() const {
@@ -87,14 +84,9 @@ std::set<PublicKey> Peer::keys_in_use() const {
   return keys;
 }
 
-std::vector<PublicKey> Peer::start_over(const LocalNode& local, Instant now) {
-  std::vector<PublicKey> keys;
-  for (std::optional<KeySlot>* slot : {&active_, &candidate_}) {
-    if (!*slot) continue;
-    keys.push_back((*slot)->key);
-    **slot = new_slot((*slot)->key, local, now.wall, now);
-  }
-  return keys;
+void Peer::start_over(const LocalNode& local, Instant now) {
+  for (std::optional<KeySlot>* slot : {&active_, &candidate_})
+    if (*slot) **slot = new_slot((*slot)->key, local, now.wall, now);
 }
 
 bool Peer::observe(const PublicKey& key, const HealthSample& sample) {
@@ -229,15 +221,17 @@ Contribution Peer::contribution(const LocalNode& local) const {
   return contribution;
 }
 
-std::vector<PublicKey> Peer::due_kicks(MonotonicTime now) {
-  std::vector<PublicKey> keys;
+std::vector<Peer::Kick> Peer::due_kicks(Instant now) {
+  std::vector<Kick> kicks;
   for (std::optional<KeySlot>* slot : {&active_, &candidate_}) {
-    if (!*slot || (*slot)->health.proof(now) == Proof::kProven || now < (*slot)->next_kick)
+    if (!*slot || (*slot)->health.proof(now.monotonic) == Proof::kProven ||
+        now.monotonic < (*slot)->next_kick)
       continue;
-    keys.push_back((*slot)->key);
-    (*slot)->next_kick = now + (*slot)->kicks.next();
+    kicks.push_back({(*slot)->key, (*slot)->kicked && (*slot)->health.stuck(now.wall)});
+    (*slot)->kicked = true;
+    (*slot)->next_kick = now.monotonic + (*slot)->kicks.next();
   }
-  return keys;
+  return kicks;
 }
 
 std::optional<MonotonicTime> Peer::deadline(const LocalNode& local, MonotonicTime now) const {

@@ -24,6 +24,7 @@ struct KeySlot {
   Health health;
   MonotonicTime since{};      // first tried
   MonotonicTime next_kick{};  // when to start a handshake again, while there is need
+  bool kicked = false;
   Backoff kicks{std::chrono::seconds(2), std::chrono::seconds(60)};
 };
 
@@ -55,11 +56,9 @@ class Peer {
     bool adopted_session = false;
   };
   // Brings the slots in line with the published key, its conflicts and this node's own state.
-  // Returns a key whose sessions must be forgotten, if there is one.
-  std::optional<PublicKey> update_keys(const LocalNode& local, const KeyFacts& facts, Instant now);
-  // Both sides start over: I had withdrawn my key. Returns the keys whose sessions must be
-  // forgotten.
-  std::vector<PublicKey> start_over(const LocalNode& local, Instant now);
+  void update_keys(const LocalNode& local, const KeyFacts& facts, Instant now);
+  // I had withdrawn my key: what was proven before must be proven again.
+  void start_over(const LocalNode& local, Instant now);
   // A sample of one of its keys. Returns true when something to decide on changed.
   bool observe(const PublicKey& key, const HealthSample& sample);
   const std::optional<KeySlot>& active() const { return active_; }
@@ -81,8 +80,14 @@ class Peer {
   Contribution contribution(const LocalNode& local) const;
 
   // --- time ---
+  struct Kick {
+    PublicKey key;
+    // Its sessions must go first: an earlier kick went out under a session that the peer may not
+    // have, and nothing was heard.
+    bool reset = false;
+  };
   // Keys to start a handshake with now; reschedules them.
-  std::vector<PublicKey> due_kicks(MonotonicTime now);
+  std::vector<Kick> due_kicks(Instant now);
   // When something changes by time alone.
   std::optional<MonotonicTime> deadline(const LocalNode& local, MonotonicTime now) const;
 

@@ -171,8 +171,24 @@ TEST_F(Mesh, WhenIWithdrewMyKeyEverybodyIsProvenAfresh) {
   world.clock.advance(seconds(5));
   world.local.mode = Mode::kPrefer;
   world.settle();
-  EXPECT_EQ(world.state("b"), State::kEncrypted);
+  EXPECT_EQ(world.state("b"), State::kPending) << "nothing was heard under the old session yet";
+  world.wait(seconds(4));
+  EXPECT_EQ(world.state("b"), State::kEncrypted) << "the second kick made a new session";
   EXPECT_EQ(world.state("c"), State::kPending);
+}
+
+TEST_F(Mesh, WhatIsHeardUnderTheOldSessionProvesAKeyThatReturnsWithoutForgettingTheSession) {
+  encrypted_node("b", 2);
+  world.local.mode = Mode::kOff;
+  world.settle();
+  world.clock.advance(seconds(5));
+  world.local.mode = Mode::kPrefer;
+  world.settle();
+  const auto before = world.kernel.peers().at(key(2)).last_handshake;
+  world.kernel.receive(key(2), 96);
+  world.settle();
+  EXPECT_EQ(world.state("b"), State::kEncrypted);
+  EXPECT_EQ(world.kernel.peers().at(key(2)).last_handshake, before);
 }
 
 TEST_F(Mesh, WithoutWireguardOfMyOwnEveryPeerIsPlaintextAndGainingItEncrypts) {
