@@ -42,8 +42,10 @@ class Rtnetlink {
   Result<void> remove_address(int ifindex, const IpAddress& address);
   Result<std::vector<LocalAddress>> read_addresses();
 
-  // Creates, or replaces the route of the same key in one step: no lookup in between finds neither
-  // or both.
+  // Creates, or replaces the route of the same key in one step: the table never holds neither or
+  // both. (A lookup on another CPU that holds the old route while the kernel frees it fails closed:
+  // at most one packet for a replacement, measured on 6.1 as one in some hundred of them against a
+  // thread that does nothing but look up.)
   std::vector<Result<void>> put_routes(std::span<const Route> routes);
   // A route of the key with another type, device or protocol stays.
   std::vector<Result<void>> remove_routes(std::span<const Route> routes);

