@@ -72,7 +72,7 @@ class DirectoryStore::Worker {
  private:
   void wake() {
     const std::uint64_t one = 1;
-    (void)::write(wake_.get(), &one, sizeof one);  // full already: it will wake all the same
+    (void)!::write(wake_.get(), &one, sizeof one);  // full already: it will wake all the same
   }
 
   void run() {
@@ -221,7 +221,7 @@ class DirectoryStore::Worker {
     std::array<pollfd, 2> fds{{{wake_.get(), POLLIN, 0}, {watch_.fd(), POLLIN, 0}}};
     (void)::ppoll(fds.data(), fds.size(), &timeout, nullptr);  // EINTR: a round too many
     std::uint64_t count = 0;
-    (void)::read(wake_.get(), &count, sizeof count);
+    (void)!::read(wake_.get(), &count, sizeof count);
   }
 
   const DirectoryStoreOptions options_;

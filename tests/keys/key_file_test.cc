@@ -299,7 +299,7 @@ TEST_F(KeyFile, ProcessesThatStartAtOnceEndWithOneKey) {
       if (pid == 0) {
         ::close(start[1]);
         char byte = 0;
-        (void)::read(start[0], &byte, 1);  // until the parent closes its end
+        (void)!::read(start[0], &byte, 1);  // until the parent closes its end
         const auto key = load_or_create_key(directory);
         const bool sent =
             key && ::write(result[1], key->public_key().bytes().data(), PublicKey::kSize) ==
