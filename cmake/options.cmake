@@ -7,7 +7,7 @@ set(MESHD_SANITIZE "" CACHE STRING "Sanitizers: '', 'address,undefined' or 'thre
 add_library(meshd_options INTERFACE)
 target_compile_options(meshd_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor -Wold-style-cast
-  -Woverloaded-virtual -Wnull-dereference -fstack-protector-strong $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2>)
+  -Woverloaded-virtual -fstack-protector-strong $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2>)
 if(MESHD_WERROR)
   target_compile_options(meshd_options INTERFACE -Werror)
 endif()
