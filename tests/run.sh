@@ -181,12 +181,43 @@ tidy() {
     xargs -0 -P "$(nproc)" -n 4 clang-tidy-14 -p build/release --quiet
 }
 
+# --- the end: what ran, what was skipped and why, what failed, and the one line ----------------------
+
+finish() {
+  echo
+  printf '%s\n' "${summary[@]}"
+  if ((${#skips[@]})); then
+    echo
+    echo "Skipped:"
+    printf '  %s\n' "${skips[@]}"
+  fi
+  if ((${#failures[@]})); then
+    echo
+    echo "Failed:"
+    printf '  %s\n' "${failures[@]}"
+  fi
+  echo
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+}
+
 # shellcheck disable=SC2086
 need $build_packages $lab_packages $check_packages $($vm && echo $vm_packages || true) $($full && echo $full_packages || true)
 
-started=$SECONDS
-build release
-summary+=("$(printf '%45s %d s   %s' '' "$((SECONDS - started))" build)")
+try_build() { # PRESET: whether it builds; a failure is counted
+  started=$SECONDS
+  if build "$1"; then
+    summary+=("$(printf '%47s %d s   build (%s)' '' "$((SECONDS - started))" "$1")")
+  else
+    failed=$((failed + 1)) failures+=("build ($1)")
+    return 1
+  fi
+}
+
+if ! try_build release; then
+  finish
+  exit 1
+fi
 check "clang-format" formatted
 ctests "unit and system tests" build/release
 lab "lab" build/release
@@ -197,27 +228,13 @@ else
 fi
 
 if $full; then
-  build asan
-  ctests "unit and system tests (ASan, UBSan)" build/asan
-  MESHD_LAB_PATIENCE=3 lab "lab (ASan, UBSan)" build/asan
-  build tsan
-  ctests "unit and system tests (TSan)" build/tsan
+  if try_build asan; then
+    ctests "unit and system tests (ASan, UBSan)" build/asan
+    MESHD_LAB_PATIENCE=3 lab "lab (ASan, UBSan)" build/asan
+  fi
+  if try_build tsan; then ctests "unit and system tests (TSan)" build/tsan; fi
   if $vm; then on_the_kernel 6.12 build/release; fi
   check "clang-tidy" tidy
 fi
 
-echo
-printf '%s\n' "${summary[@]}"
-if ((${#skips[@]})); then
-  echo
-  echo "Skipped:"
-  printf '  %s\n' "${skips[@]}"
-fi
-if ((${#failures[@]})); then
-  echo
-  echo "Failed:"
-  printf '  %s\n' "${failures[@]}"
-fi
-echo
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+finish
