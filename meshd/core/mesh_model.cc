@@ -257,7 +257,8 @@ void MeshModel::track_keys(const std::string& node, const Peer* peer, MonotonicT
 
 std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touched& touched,
                                            Requests& requests) {
-  for (const std::string& node : unsettled_) dirty_.insert(node);
+  for (auto it = due_.begin(); it != due_.end() && it->first <= now.monotonic; ++it)
+    dirty_.insert(it->second);
   NodeSet changed;
   std::map<std::string, Contribution> contributions;
   // A key that one node lets go may be another's: those are decided once more. The bound only
@@ -265,7 +266,7 @@ std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touche
   for (int round = 0; round < 16 && !dirty_.empty(); ++round) {
     settle_claims();
     for (const std::string& node : std::exchange(dirty_, {})) {
-      unsettled_.erase(node);
+      set_deadline(node, std::nullopt);
       const auto found = peers_.find(node);
       if (found == peers_.end()) {
         track_keys(node, nullptr, now.monotonic);
@@ -279,7 +280,7 @@ std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touche
       decide_peer(node, peer, now, requests);
       if (first || peer.decision() != before) changed.insert(node);
       track_keys(node, &peer, now.monotonic);
-      if (peer.deadline(local_, now.monotonic)) unsettled_.insert(node);
+      set_deadline(node, peer.deadline(local_, now.monotonic));
       contributions[node] = peer.contribution(local_);
     }
     start_over_ = false;
@@ -298,14 +299,19 @@ std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touche
   return {changed.begin(), changed.end()};
 }
 
+void MeshModel::set_deadline(const std::string& node, std::optional<MonotonicTime> time) {
+  if (const auto before = deadlines_.find(node); before != deadlines_.end()) {
+    due_.erase({before->second, node});
+    deadlines_.erase(before);
+  }
+  if (!time) return;
+  due_.emplace(*time, node);
+  deadlines_.emplace(node, *time);
+}
+
 std::optional<MonotonicTime> MeshModel::deadline(MonotonicTime now) const {
   std::optional<MonotonicTime> earliest;
-  for (const std::string& node : unsettled_) {
-    const auto peer = peers_.find(node);
-    if (peer == peers_.end()) continue;
-    const auto time = peer->second.deadline(local_, now);
-    if (time && (!earliest || *time < *earliest)) earliest = time;
-  }
+  if (!due_.empty()) earliest = due_.begin()->first;
   for (const auto& [key, departing] : departing_) {
     const MonotonicTime time =
         std::max(departing.quiet_since + kRetireAfter, now + std::chrono::seconds(1));

@@ -55,7 +55,7 @@ class MeshModel {
   const NodeRecord* own_record() const;
   bool own_record_unreadable() const { return own_bad_; }
   bool store_answered() const { return store_answered_; }
-  bool unsettled() const { return !unsettled_.empty(); }  // somebody waits for a handshake
+  bool unsettled() const { return !due_.empty(); }  // somebody waits for a handshake
 
  private:
   struct Adopted {
@@ -76,6 +76,7 @@ class MeshModel {
   void find_adopted(const Peer& peer, Peer::KeyFacts& facts) const;
   // Who uses which key now; what nobody uses any more departs. Null: the peer is gone.
   void track_keys(const std::string& node, const Peer* peer, MonotonicTime now);
+  void set_deadline(const std::string& node, std::optional<MonotonicTime> time);
   void retire(MonotonicTime now, Requests& requests);
   void update_departing(const Mirror& mirror, MonotonicTime now);
   bool key_is_known(const PublicKey& key) const;
@@ -88,7 +89,8 @@ class MeshModel {
   bool own_bad_ = false;
   bool store_answered_ = false;
   NodeSet dirty_;
-  NodeSet unsettled_;                        // peers with a deadline
+  std::set<std::pair<MonotonicTime, std::string>> due_;  // peers that change by time alone
+  std::map<std::string, MonotonicTime> deadlines_;       // the same, by node
   std::map<Cidr, Adopted> adopted_;          // what the running data path sends through WireGuard
   bool adopting_ = true;                     // until the store's first answer was settled
   std::map<PublicKey, std::string> key_of_;  // keys in use, and whose they are
