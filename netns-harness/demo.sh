@@ -2,7 +2,7 @@
 # The demo, from a fresh checkout: installs what is missing, builds, and runs `mesh-lab demo`.
 # Options go to it: --keep leaves the mesh standing.
 set -euo pipefail
-. "$(dirname "${BASH_SOURCE[0]}")/../scripts/prepare.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/prepare.sh"
 
 # shellcheck disable=SC2086
 need $build_packages $lab_packages

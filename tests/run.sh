@@ -7,7 +7,7 @@
 #   tests/run.sh --full    also the whole lab matrix, ASan/UBSan and TSan builds, clang-tidy, kernel 6.12
 #   tests/run.sh --no-vm   leaves the virtual machine out; what that skips is said
 set -euo pipefail
-. "$(dirname "${BASH_SOURCE[0]}")/../scripts/prepare.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../netns-harness/prepare.sh"
 cd "$root_of_checkout"
 
 full=false vm=true
