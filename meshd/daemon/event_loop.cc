@@ -39,13 +39,12 @@ EventLoop::~EventLoop() {
   for (sd_event_source* source : sources_) sd_event_source_disable_unref(source);
   sd_event_source_disable_unref(timer_);
   sd_event_unref(event_);
-  if (mailbox_fd_ >= 0) close(mailbox_fd_);
 }
 
 Result<void> EventLoop::open_mailbox() {
-  mailbox_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (mailbox_fd_ < 0) return check(-errno, "cannot open an eventfd");
-  return on_readable(mailbox_fd_, [this] { run_posted(); });
+  mailbox_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (mailbox_.get() < 0) return check(-errno, "cannot open an eventfd");
+  return on_readable(mailbox_.get(), [this] { run_posted(); });
 }
 
 int EventLoop::dispatch_io(sd_event_source*, int, std::uint32_t, void* callback) {
@@ -112,12 +111,12 @@ void EventLoop::post(Callback callback) {
   }
   const std::uint64_t one = 1;
   // A full counter means that a wake-up is pending already.
-  (void)!write(mailbox_fd_, &one, sizeof one);
+  (void)!write(mailbox_.get(), &one, sizeof one);
 }
 
 void EventLoop::run_posted() {
   std::uint64_t count = 0;
-  (void)!read(mailbox_fd_, &count, sizeof count);
+  (void)!read(mailbox_.get(), &count, sizeof count);
   std::vector<Callback> callbacks;
   {
     const std::lock_guard lock(mutex_);

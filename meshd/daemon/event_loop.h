@@ -13,6 +13,7 @@
 
 #include "mesh/clock.h"
 #include "mesh/result.h"
+#include "mesh/unique_fd.h"
 
 namespace mesh {
 
@@ -51,7 +52,7 @@ class EventLoop {
   Callback timer_callback_;
   std::vector<std::unique_ptr<Callback>> callbacks_;
   std::vector<sd_event_source*> sources_;
-  int mailbox_fd_ = -1;
+  UniqueFd mailbox_;
   std::mutex mutex_;  // guards posted_ alone
   std::vector<Callback> posted_;
 };

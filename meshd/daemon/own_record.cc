@@ -8,8 +8,9 @@ namespace mesh {
 namespace {
 
 constexpr Duration kQuiet =
-    std::chrono::minutes(2);       // without another overwriting, a conflict is over
-constexpr int kConflictAfter = 3;  // one overwriting is an accident
+    std::chrono::minutes(2);            // without another overwriting, a conflict is over
+constexpr int kConflictAfter = 3;       // one overwriting is an accident
+constexpr std::size_t kRemembered = 4;  // records this node published before
 constexpr Duration kSettle =
     std::chrono::milliseconds(500);  // from writing a record to seeing it in the store
 
@@ -48,15 +49,25 @@ NodeRecord make_own_record(const LocalNode& local, const std::map<std::string, s
 
 void OwnRecord::set(NodeRecord wanted) {
   if (wanted == wanted_) return;
+  if (published_) {
+    earlier_.push_back(std::move(wanted_));
+    if (earlier_.size() > kRemembered) earlier_.pop_front();
+  }
   wanted_ = std::move(wanted);
   published_ = seen_ = waiting_ = false;
+  late_.reset();
 }
 
 // Annotations of others in my record are theirs.
-bool OwnRecord::equal(const NodeRecord& stored) const {
-  return stored.name == wanted_.name && stored.addresses == wanted_.addresses &&
-         stored.cidrs == wanted_.cidrs && stored.labels == wanted_.labels &&
-         stored.problems.empty() && ours(stored) == ours(wanted_);
+bool OwnRecord::equal(const NodeRecord& stored, const NodeRecord& mine) {
+  return stored.name == mine.name && stored.addresses == mine.addresses &&
+         stored.cidrs == mine.cidrs && stored.labels == mine.labels && stored.problems.empty() &&
+         ours(stored) == ours(mine);
+}
+
+bool OwnRecord::is_earlier(const NodeRecord& stored) const {
+  return std::any_of(earlier_.begin(), earlier_.end(),
+                     [&](const NodeRecord& mine) { return equal(stored, mine); });
 }
 
 std::optional<MonotonicTime> OwnRecord::reconcile(const NodeRecord* stored, bool in_sync,
@@ -67,21 +78,25 @@ std::optional<MonotonicTime> OwnRecord::reconcile(const NodeRecord* stored, bool
     conflict_.clear();
     pause_.reset();
   }
-  if (stored != nullptr && equal(*stored)) {
+  if (stored != nullptr && equal(*stored, wanted_)) {
     published_ = seen_ = true;
     waiting_ = false;
+    late_.reset();
     return std::nullopt;
   }
   if (published_ && !in_sync) return std::nullopt;  // the store itself keeps trying
   if (published_ && !waiting_) {
-    if (seen_) {
+    // A store that lags may still show what this node itself wrote before.
+    const bool by_another = seen_ && (stored == nullptr || !is_earlier(*stored));
+    if (by_another) {
       note_overwritten(stored != nullptr);
       last_overwritten_ = now;
     }
     // The first overwriting is put back at once; what was written and is not shown yet gets a
     // moment to appear.
-    const Duration pause =
-        seen_ && overwritten_ == 1 ? Duration::zero() : std::max<Duration>(pause_.next(), kSettle);
+    const Duration pause = by_another && overwritten_ == 1
+                               ? Duration::zero()
+                               : std::max((by_another ? pause_ : late_).next(), kSettle);
     publish_again_ = now + pause;
     waiting_ = true;
   }

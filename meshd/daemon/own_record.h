@@ -6,6 +6,7 @@
 // fight.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <optional>
 #include <string>
@@ -34,18 +35,21 @@ class OwnRecord {
   const std::string& conflict() const { return conflict_; }
 
  private:
-  bool equal(const NodeRecord& stored) const;
+  static bool equal(const NodeRecord& stored, const NodeRecord& mine);
+  bool is_earlier(const NodeRecord& stored) const;
   void note_overwritten(bool readable);
 
   Publish publish_;
   NodeRecord wanted_;
-  bool published_ = false;  // wanted_ was handed to the store
-  bool seen_ = false;       // and the store has shown it since
+  std::deque<NodeRecord> earlier_;  // what this node wanted before, and wrote
+  bool published_ = false;          // wanted_ was handed to the store
+  bool seen_ = false;               // and the store has shown it since
   MonotonicTime publish_again_{};
   bool waiting_ = false;  // until publish_again_, with the record known to be wrong
   int overwritten_ = 0;
   MonotonicTime last_overwritten_{};
-  Backoff pause_{std::chrono::milliseconds(250), std::chrono::seconds(30)};
+  Backoff pause_{std::chrono::milliseconds(250), std::chrono::seconds(30)};  // overwritten
+  Backoff late_{std::chrono::milliseconds(250), std::chrono::seconds(30)};   // not shown yet
   std::string conflict_;
 };
 
