@@ -70,6 +70,7 @@ Result<void> Daemon::open() {
   loop_ = std::move(*loop);
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
+  if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted;
   (*dataplane)->expect_ruleset({config_.wireguard.interface, config_.wireguard.fwmark});
   dataplane_ = std::move(*dataplane);
   dataplane_->set_identity(&key_);

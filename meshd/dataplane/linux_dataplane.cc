@@ -67,10 +67,15 @@ int LinuxDataplane::process_exit_fd() {
 }
 
 Result<BackendChoice> LinuxDataplane::ensure_device(const DeviceSpec& spec) {
+  if (auto allowed = check_permission(); !allowed) return allowed.error();
+  return device_.ensure(route_, spec);
+}
+
+Result<void> LinuxDataplane::check_permission() {
   // The kernel checks the capability before it looks for the link, which cannot exist.
   const auto allowed = route_.change_link(std::numeric_limits<int>::max(), 0, false);
   if (!allowed && allowed.error().code == ErrorCode::kPermission) return allowed.error();
-  return device_.ensure(route_, spec);
+  return {};
 }
 
 Result<WgDevice> LinuxDataplane::read_device() {

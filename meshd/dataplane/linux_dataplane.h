@@ -30,6 +30,8 @@ class LinuxDataplane final : public Dataplane {
  public:
   // Opens the sockets; changes nothing. Works without privileges, for reading.
   static Result<std::unique_ptr<LinuxDataplane>> open();
+  // kPermission, with the remedy, when this process may not change networking. Changes nothing.
+  Result<void> check_permission();
 
   // The ruleset the configuration asks for. Until InstallRuleset was applied or this was called,
   // read_elements() takes any table of this version for current that names our device.
