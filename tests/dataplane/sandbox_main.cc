@@ -32,7 +32,7 @@ bool enter_mounts() {
   if (mount("proc", "/proc", "proc", 0, nullptr) != 0) return fail("mount /proc");
   (void)mkdir("/run", 0755);  // a minimal VM may have neither
   (void)mkdir("/var", 0755);
-  (void)symlink("/run", "/var/run");
+  (void)!symlink("/run", "/var/run");  // what stat() below finds decides
   if (mount("tmpfs", "/run", "tmpfs", 0, "size=16m") != 0) return fail("mount /run");
   struct stat run {};
   struct stat var_run {};
