@@ -179,8 +179,7 @@ Result<std::string> Daemon::reload() {
   return finish(std::string("reloaded\n"));
 }
 
-// --- the API's threads
-// ---------------------------------------------------------------------------------------------------
+// --- the API's threads ---
 
 std::shared_ptr<const Status> Daemon::status() { return status_.load(); }
 
@@ -213,8 +212,7 @@ Result<std::string> Daemon::execute(const std::string& name) {
       "this meshd has no '{}' yet: set encryption.mode to off and reload to leave the mesh", name);
 }
 
-// --- --dry-run
-// -----------------------------------------------------------------------------------------------------------
+// --- --dry-run ---
 
 Result<std::string> dry_run(const Config& config) {
   log::configure({LogLevel::kWarn, config.log.format}, config.node.name);

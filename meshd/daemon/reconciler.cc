@@ -64,8 +64,7 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
                     {config_.wireguard.routing_table, config_.wireguard.host_table()});
 }
 
-// --- inputs
-// --------------------------------------------------------------------------------------------------------------
+// --- inputs ---
 
 void Reconciler::on_store_update(const StoreUpdate& update) {
   const Instant now = clock_.now();
@@ -106,8 +105,7 @@ void Reconciler::reconfigure(Config config) {
   log::configure(config_.log, config_.node.name);
 }
 
-// --- the pass
-// ------------------------------------------------------------------------------------------------------------
+// --- the pass ---
 
 MonotonicTime Reconciler::pass() {
   const Instant now = clock_.now();
@@ -437,8 +435,7 @@ bool Reconciler::record_may_change(Instant now) const {
          kernel_.mirror().index_of(config_.wireguard.interface) != 0;
 }
 
-// --- report
-// --------------------------------------------------------------------------------------------------------------
+// --- report ---
 
 void Reconciler::note_problem(const std::string& place, const std::string& message) {
   auto [it, inserted] = problems_.try_emplace(place, message);
@@ -497,13 +494,12 @@ void Reconciler::report(Instant now) {
 }
 
 MonotonicTime Reconciler::next_time(Instant now) const {
-  MonotonicTime next = std::min(next_full_, next_sample_);
+  MonotonicTime next = std::min(read_everything_ ? read_again_ : next_full_, next_sample_);
   const auto consider = [&](std::optional<MonotonicTime> time) {
     if (time) next = std::min(next, *time);
   };
   if (again_at_once_) consider(now.monotonic);
   if (sample_now_) consider(now.monotonic + std::chrono::milliseconds(20));
-  if (read_everything_) consider(read_again_);
   if (!device_known_ || backend_.backend == Backend::kNone) consider(retry_device_at_);
   if (device_problem_since_) consider(*device_problem_since_ + kDeviceProblemPatience);
   consider(held_.next());
