@@ -501,7 +501,8 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   if (again_at_once_) consider(now.monotonic);
   if (sample_now_) consider(now.monotonic + std::chrono::milliseconds(20));
   if (!device_known_ || backend_.backend == Backend::kNone) consider(retry_device_at_);
-  if (device_problem_since_) consider(*device_problem_since_ + kDeviceProblemPatience);
+  if (device_problem_since_ && now.monotonic - *device_problem_since_ < kDeviceProblemPatience)
+    consider(*device_problem_since_ + kDeviceProblemPatience);
   consider(held_.next());
   consider(own_record_again_);
   consider(model_.deadline(now.monotonic));
