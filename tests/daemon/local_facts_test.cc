@@ -90,13 +90,13 @@ TEST_F(LocalFacts, ADefaultRouteOverALinkWithoutAddressesNamesTheRemedy) {
 // --- from the configuration ---
 
 TEST_F(LocalFacts, TheConfigurationDecidesItsParts) {
-  config.node.name = "a";
+  config.node.name = "node-a";
   config.node.cidrs = {cidr("10.1.0.0/24")};
   config.encryption.mode = Mode::kRequire;
   config.wireguard.persistent_keepalive = std::chrono::seconds(25);
   config.wireguard.routing_table = 700;
   const LocalNode local = local_from_config(config);
-  EXPECT_EQ(local.name, "a");
+  EXPECT_EQ(local.name, "node-a");
   EXPECT_EQ(local.cidrs, config.node.cidrs);
   EXPECT_EQ(local.mode, Mode::kRequire);
   EXPECT_EQ(local.keepalive, 25);
