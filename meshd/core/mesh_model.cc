@@ -222,6 +222,7 @@ void MeshModel::decide_peer(const std::string& node, Peer& peer, Instant now, Re
   Peer::KeyFacts facts;
   facts.duplicate = claims_.key_is_duplicate(node);
   facts.stale = peer.announcement().key && departing_.contains(*peer.announcement().key);
+  facts.former_receives = peer.former() && departing_.contains(*peer.former());
   find_adopted(peer, facts);
   peer.update_keys(local_, facts, now);
   if (start_over_) peer.start_over(local_, now);

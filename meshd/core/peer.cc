@@ -41,8 +41,18 @@ KeySlot Peer::new_slot(const PublicKey& key, const LocalNode& local, WallTime fl
   return slot;
 }
 
+void Peer::drop_active(MonotonicTime now) {
+  if (active_ && (active_->stale || active_->health.proof(now) != Proof::kNever))
+    former_ = active_->key;
+  active_.reset();
+}
+
 void Peer::update_keys(const LocalNode& local, const KeyFacts& facts, Instant now) {
   duplicate_ = facts.duplicate;
+  if (!facts.former_receives) {
+    former_.reset();
+    if (active_) active_->bare = false;
+  }
   const bool usable = local.has_wireguard() && announcement_.key && !duplicate_ && !gone_;
   if (!usable) {
     // Without a device there is nothing to prove, but what was proven stays so: the device may come
@@ -50,7 +60,7 @@ void Peer::update_keys(const LocalNode& local, const KeyFacts& facts, Instant no
     if (!local.has_wireguard() && announcement_.key && active_ &&
         active_->key == *announcement_.key)
       return;
-    active_.reset();
+    drop_active(now.monotonic);
     candidate_.reset();
     fell_back_ = false;
     return;
@@ -67,11 +77,16 @@ void Peer::update_keys(const LocalNode& local, const KeyFacts& facts, Instant no
     active_->health.assume_proven(facts.adopted_session);
   }
   KeySlot slot = new_slot(key, local, facts.stale ? now.wall : WallTime::min(), now);
+  slot.stale = facts.stale;
   if (active_ && active_->health.proof(now.monotonic) != Proof::kNever) {
     candidate_ = std::move(slot);
     return;
   }
   if (facts.adopted == key && !facts.stale) slot.health.assume_proven(facts.adopted_session);
+  drop_active(now.monotonic);
+  // A key that has shown nothing takes no AllowedIPs from one under which the peer may still send.
+  if (former_ == key) former_.reset();
+  slot.bare = former_.has_value();
   active_ = std::move(slot);
   candidate_.reset();
   fell_back_ = false;
@@ -92,6 +107,7 @@ void Peer::start_over(const LocalNode& local, Instant now) {
 bool Peer::observe(const PublicKey& key, const HealthSample& sample) {
   if (active_ && active_->key == key) {
     const bool changed = active_->health.observe(sample);
+    if (active_->health.proof(sample.now.monotonic) == Proof::kProven) active_->bare = false;
     // A session was lost with the device: try at once, not when the last back-off ends.
     if (changed && active_->health.proof(sample.now.monotonic) != Proof::kProven) {
       active_->kicks.reset();
@@ -193,7 +209,7 @@ DesiredPeer Peer::desired_peer(const LocalNode& local, bool with_allowed_ips) co
 Contribution Peer::contribution(const LocalNode& local) const {
   Contribution contribution;
   if (local.has_wireguard()) {
-    if (active_) contribution.peers[active_->key] = desired_peer(local, true);
+    if (active_) contribution.peers[active_->key] = desired_peer(local, !active_->bare);
     if (candidate_) contribution.peers[candidate_->key] = desired_peer(local, false);
   }
   const bool required = mode(local) == Mode::kRequire;

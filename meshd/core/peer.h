@@ -25,6 +25,10 @@ struct KeySlot {
   MonotonicTime since{};      // first tried
   MonotonicTime next_kick{};  // when to start a handshake again, while there is need
   bool kicked = false;
+  // The device may have had a session with this key from an earlier publication.
+  bool stale = false;
+  // Another key still receives for this node: this one gets the AllowedIPs when it is proven.
+  bool bare = false;
   Backoff kicks{std::chrono::seconds(2), std::chrono::seconds(60)};
 };
 
@@ -50,6 +54,8 @@ class Peer {
     // The device may still have sessions of the published key from before it was published: only a
     // new handshake proves it.
     bool stale = false;
+    // The former key is still in the device, and has not been silent for long.
+    bool former_receives = false;
     // The key through which the running data path already sends to this peer, and whether the
     // device has had a handshake with it.
     std::optional<PublicKey> adopted;
@@ -63,6 +69,8 @@ class Peer {
   bool observe(const PublicKey& key, const HealthSample& sample);
   const std::optional<KeySlot>& active() const { return active_; }
   const std::optional<KeySlot>& candidate() const { return candidate_; }
+  // The key it used before, until another is proven: what it sends under that one must decrypt.
+  const std::optional<PublicKey>& former() const { return former_; }
   std::set<PublicKey> keys_in_use() const;
 
   // --- decisions ---
@@ -92,6 +100,7 @@ class Peer {
   std::optional<MonotonicTime> deadline(const LocalNode& local, MonotonicTime now) const;
 
  private:
+  void drop_active();
   KeySlot new_slot(const PublicKey& key, const LocalNode& local, WallTime floor, Instant now) const;
   std::optional<Endpoint> endpoint_for(const LocalNode& local) const;
   bool may_fall_back(const LocalNode& local) const;
@@ -106,6 +115,7 @@ class Peer {
   bool duplicate_ = false;
   std::optional<KeySlot> active_;     // the proven key, or the only one
   std::optional<KeySlot> candidate_;  // a newer published key, to be proven beside the old one
+  std::optional<PublicKey> former_;
   std::string endpoint_problem_;
   Accepted accepted_;
   bool fell_back_ = false;  // to plaintext; only a new handshake ends it

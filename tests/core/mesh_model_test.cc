@@ -160,6 +160,24 @@ TEST_F(Mesh, ARecordThatWasDeletedAndReturnsWithItsKeyMustBeProvenAfresh) {
   EXPECT_EQ(world.state("b"), State::kEncrypted);
 }
 
+TEST_F(Mesh, AKeyThatHasShownNothingTakesNoAllowedIpsFromOneUnderWhichThePeerMayStillSend) {
+  encrypted_node("b", 2);
+  world.put(
+      node("b", 0));  // somebody clears the annotation, b puts it back, somebody writes another
+  world.settle();
+  world.kernel.answer(key(2), false);
+  world.put(node("b", 2));
+  world.settle();
+  world.kernel.answer(key(9), false);
+  world.put(node("b", 9));
+  world.settle();
+  EXPECT_EQ(world.kernel.allowed_to(cidr("10.2.0.0/24")), key(2));
+  world.kernel.handshake(key(9));
+  world.settle();
+  EXPECT_EQ(world.state("b"), State::kEncrypted);
+  EXPECT_EQ(world.kernel.allowed_to(cidr("10.2.0.0/24")), key(9)) << "proven, it gets them";
+}
+
 TEST_F(Mesh, WhenIWithdrewMyKeyEverybodyIsProvenAfresh) {
   encrypted_node("b", 2);
   encrypted_node("c", 3);

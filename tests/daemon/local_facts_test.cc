@@ -90,7 +90,7 @@ TEST_F(LocalFacts, ADefaultRouteOverALinkWithoutAddressesNamesTheRemedy) {
 // --- from the configuration ---
 
 TEST_F(LocalFacts, TheConfigurationDecidesItsParts) {
-  config.node.name = "node-a";
+  config.node.name = std::string("node-a");
   config.node.cidrs = {cidr("10.1.0.0/24")};
   config.encryption.mode = Mode::kRequire;
   config.wireguard.persistent_keepalive = std::chrono::seconds(25);
