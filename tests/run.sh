@@ -185,7 +185,7 @@ tidy() {
 
 finish() {
   echo
-  printf '%s\n' "${summary[@]}"
+  printf '%s\n' "${summary[@]:-}"
   if ((${#skips[@]})); then
     echo
     echo "Skipped:"

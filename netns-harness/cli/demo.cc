@@ -7,7 +7,6 @@
 #include "lab/capture.h"
 #include "lab/error.h"
 #include "lab/lab.h"
-#include "lab/ping.h"
 
 namespace mesh::lab {
 namespace {
@@ -46,6 +45,7 @@ class Demo {
     wait_for_states();
     capture_.reset();  // from here on, what the states promise must be what crosses the underlay
     ping_all();
+    wait_for_plaintext_counts();
     show_status("node-a");
     show_status(kWithout);
     show_verdicts();
@@ -100,6 +100,21 @@ class Demo {
     }
     say(fmt::format("\nPings between all workloads, both families: {} of {} answered.", answered,
                     sent));
+  }
+
+  // What went unencrypted must be in the status, too.
+  void wait_for_plaintext_counts() {
+    for (const auto& node : lab_.nodes()) {
+      for (const auto& peer : lab_.nodes()) {
+        if (node == peer || expected(node->name(), peer->name()).encrypted) continue;
+        const auto counted = [&] {
+          return node->peer(peer->name()).value("plaintextTxBytes", std::uint64_t{0}) > 0;
+        };
+        if (!wait_until(counted, milliseconds(15'000)))
+          failures_.push_back(fmt::format("{} does not count what it sent to {} unencrypted",
+                                          node->name(), peer->name()));
+      }
+    }
   }
 
   void show_status(const std::string& name) {

@@ -157,7 +157,7 @@ stage() {
   for file in bin sbin lib lib64; do ln -s "usr/$file" "$root/$file"; done
   ln -s /run "$root/var/run"
   cp "$here/init" "$root/init"
-  for tool in busybox bash wg ip nft ping tc ss; do
+  for tool in busybox bash sh wg ip nft ping tc ss; do
     file=$(command -v "$tool") && add_program "$(readlink -f "$file")"
     # Under its own name too, where that is a link to another.
     [ -e "$root$file" ] || ln -s "$(readlink -f "$file")" "$root$file"
