@@ -67,7 +67,8 @@ struct Rule {
   std::optional<Cidr> source;
   std::uint32_t table = 0;
   std::uint8_t protocol = kProtocol;
-  bool more_selectors = false;  // or another action: somebody else's, and never equal to one of ours
+  bool more_selectors =
+      false;  // or another action: somebody else's, and never equal to one of ours
   friend auto operator<=>(const Rule&, const Rule&) = default;
 };
 

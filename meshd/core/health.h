@@ -46,6 +46,7 @@ class Health {
   bool stuck(WallTime now) const;
 
   Proof proof(MonotonicTime now) const;
+  bool unproven() const { return !proven_; }
   Duration unanswered_for(MonotonicTime now) const;
   // When proof() will change if nothing comes back; empty: not by time alone.
   std::optional<MonotonicTime> deadline() const;

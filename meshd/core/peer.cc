@@ -190,13 +190,20 @@ std::vector<std::string> Peer::warnings() const {
   return warnings;
 }
 
-DesiredPeer Peer::desired_peer(const LocalNode& local, bool with_allowed_ips) const {
+// Switching the keepalive on sends one at once. Before its first kick is due a key has none, or
+// both sides would start at the same time and cancel each other out.
+std::uint16_t Peer::keepalive(const LocalNode& local, const KeySlot& slot) const {
+  if (!slot.kicked && slot.health.unproven()) return 0;
+  const bool settled = decision_.state == State::kEncrypted && &slot == &*active_;
+  return settled || local.keepalive != 0 ? local.keepalive : kTryingKeepalive;
+}
+
+DesiredPeer Peer::desired_peer(const LocalNode& local, const KeySlot& slot) const {
   DesiredPeer peer;
   peer.node = name_;
   peer.endpoint = endpoint_for(local);
-  const bool settled = decision_.state == State::kEncrypted && with_allowed_ips;
-  peer.keepalive = settled || local.keepalive != 0 ? local.keepalive : kTryingKeepalive;
-  if (!with_allowed_ips) return peer;
+  peer.keepalive = keepalive(local, slot);
+  if (slot.bare || &slot != &*active_) return peer;
   peer.allowed_ips = accepted_.cidrs;
   for (const IpAddress& address : accepted_.addresses)
     peer.allowed_ips.push_back(Cidr::host(address));
@@ -209,8 +216,8 @@ DesiredPeer Peer::desired_peer(const LocalNode& local, bool with_allowed_ips) co
 Contribution Peer::contribution(const LocalNode& local) const {
   Contribution contribution;
   if (local.has_wireguard()) {
-    if (active_) contribution.peers[active_->key] = desired_peer(local, !active_->bare);
-    if (candidate_) contribution.peers[candidate_->key] = desired_peer(local, false);
+    for (const std::optional<KeySlot>* slot : {&active_, &candidate_})
+      if (*slot) contribution.peers[(*slot)->key] = desired_peer(local, **slot);
   }
   const bool required = mode(local) == Mode::kRequire;
   for (const Cidr& cidr : accepted_.cidrs) {

@@ -100,12 +100,13 @@ class Peer {
   std::optional<MonotonicTime> deadline(const LocalNode& local, MonotonicTime now) const;
 
  private:
-  void drop_active();
+  void drop_active(MonotonicTime now);
   KeySlot new_slot(const PublicKey& key, const LocalNode& local, WallTime floor, Instant now) const;
   std::optional<Endpoint> endpoint_for(const LocalNode& local) const;
   bool may_fall_back(const LocalNode& local) const;
   PairFacts facts(const LocalNode& local, MonotonicTime now) const;
-  DesiredPeer desired_peer(const LocalNode& local, bool with_allowed_ips) const;
+  std::uint16_t keepalive(const LocalNode& local, const KeySlot& slot) const;
+  DesiredPeer desired_peer(const LocalNode& local, const KeySlot& slot) const;
 
   std::string name_;
   std::shared_ptr<const StoreEntry> record_;

@@ -3,8 +3,8 @@
 // One thread at a time; in the network namespace it was opened in. Changes are atomic as a whole:
 // no packet sees an element removed before its replacement is there. When the kernel refuses a
 // batch it is split until the refused elements are alone, so that one bad element costs one element
-// (and the batch its atomicity). Cost: some ten microseconds an element in large batches, written or
-// read; one more in a set of 20,000 costs a few milliseconds.
+// (and the batch its atomicity). Cost: some ten microseconds an element in large batches, written
+// or read; one more in a set of 20,000 costs a few milliseconds.
 //
 // A range is two entries of the kernel's set: its first address, and behind its last an entry that
 // ends it. Ranges that touch share an address between the end of one and the start of the next.

@@ -169,7 +169,7 @@ TEST_F(Mesh, AKeyThatHasShownNothingTakesNoAllowedIpsFromOneUnderWhichThePeerMay
   world.put(node("b", 2));
   world.settle();
   world.kernel.answer(key(9), false);
-  world.put(node("b", 9));
+  world.put(node("b", 2).key(9));
   world.settle();
   EXPECT_EQ(world.kernel.allowed_to(cidr("10.2.0.0/24")), key(2));
   world.kernel.handshake(key(9));
