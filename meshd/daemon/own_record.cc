@@ -9,7 +9,7 @@ namespace {
 
 constexpr Duration kQuiet =
     std::chrono::minutes(2);            // without another overwriting, a conflict is over
-constexpr int kConflictAfter = 3;       // one overwriting is an accident
+constexpr int kConflictAfter = 3;       // fewer overwritings are accidents
 constexpr std::size_t kRemembered = 4;  // records this node published before
 constexpr Duration kSettle =
     std::chrono::milliseconds(500);  // from writing a record to seeing it in the store
@@ -92,9 +92,9 @@ std::optional<MonotonicTime> OwnRecord::reconcile(const NodeRecord* stored, bool
       note_overwritten(stored != nullptr);
       last_overwritten_ = now;
     }
-    // The first overwriting is put back at once; what was written and is not shown yet gets a
-    // moment to appear.
-    const Duration pause = by_another && overwritten_ == 1
+    // An accident is put back at once, for until then the others believe it; what was written and
+    // is not shown yet gets a moment to appear.
+    const Duration pause = by_another && overwritten_ < kConflictAfter
                                ? Duration::zero()
                                : std::max((by_another ? pause_ : late_).next(), kSettle);
     publish_again_ = now + pause;

@@ -123,7 +123,7 @@ class Reconciler {
   Backoff device_pause_{std::chrono::seconds(1), std::chrono::seconds(30)};  // no answer at all
   Backoff remake_{std::chrono::milliseconds(10), std::chrono::seconds(5)};   // it goes away again
   MonotonicTime next_sample_{};
-  Backoff sample_pause_{std::chrono::milliseconds(200), std::chrono::seconds(1)};
+  Backoff sample_pause_{std::chrono::milliseconds(20), std::chrono::seconds(1)};
   MonotonicTime next_full_{};
   MonotonicTime read_again_{};
   Backoff read_pause_{std::chrono::milliseconds(200), std::chrono::seconds(30)};

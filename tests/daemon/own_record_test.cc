@@ -132,6 +132,18 @@ TEST(OwnRecord, IsPutBackWhenItIsRemoved) {
   EXPECT_EQ(side.writes, std::vector{mine});
 }
 
+TEST(OwnRecord, ASecondOverwritingIsPutBackAtOnceToo) {
+  Side side(1);
+  const NodeRecord mine = record_with_key(1);
+  const NodeRecord forged = record_with_key(66);
+  for (std::size_t i = 1; i <= 2; ++i) {
+    (void)side.sees(&mine);
+    (void)side.sees(&forged);
+    EXPECT_EQ(side.writes.size(), i);
+  }
+  EXPECT_EQ(side.record.conflict(), "");
+}
+
 TEST(OwnRecord, IsPutBackWithinTwoSecondsFourTimesInARow) {
   Side side(1);
   const NodeRecord mine = record_with_key(1);
