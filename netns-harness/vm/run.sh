@@ -14,7 +14,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-kernel=6.1 build= results= timeout=1200 memory=2048 cpus=$(nproc) force_vm=false
+kernel=6.1 build= results= timeout=1200 memory=4096 cpus=$(nproc) force_vm=false
 with=() environment=() command=() machine= clock=
 
 say() { echo "vm: $*" >&2; }
