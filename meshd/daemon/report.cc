@@ -1,5 +1,7 @@
 #include "meshd/daemon/report.h"
 
+#include <algorithm>
+
 namespace mesh {
 namespace {
 
@@ -33,6 +35,13 @@ void add_tunnel(PeerStatus& status, const Peer& peer, const ReportInputs& inputs
   status.last_handshake = found->second.last_handshake;
   status.rx_bytes = found->second.rx_bytes;
   status.tx_bytes = found->second.tx_bytes;
+}
+
+// The rules turn the tables on: without them nothing that was decided happens.
+bool rules_stand(const ReportInputs& inputs) {
+  const std::vector<Rule> rules = desired_device(inputs.model.local(), true).rules;
+  return std::all_of(rules.begin(), rules.end(),
+                     [&](const Rule& rule) { return inputs.mirror.rules().contains(rule); });
 }
 
 PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportInputs& inputs) {
@@ -84,8 +93,16 @@ Status make_status(const ReportInputs& inputs) {
   status.warnings = inputs.warnings;
   for (const auto& [node, message] : inputs.model.refused())
     status.refused_records.push_back({node, message});
-  for (const auto& [node, peer] : inputs.model.peers())
+  const bool in_force = rules_stand(inputs);
+  for (const auto& [node, peer] : inputs.model.peers()) {
     status.peers.push_back(peer_status(node, peer, inputs));
+    PeerStatus& shown = status.peers.back();
+    if (in_force || shown.path != Path::kWireguard) continue;
+    shown.state = State::kPlaintext;
+    shown.path = Path::kPlaintext;
+    shown.reason = Reason::kLocalUnsupported;
+    shown.detail = "the policy rules that lead into the mesh are missing on this node";
+  }
   return status;
 }
 

@@ -59,6 +59,18 @@ TEST_F(ReconcilerTest, APeerThatNeverAnswersStaysPendingInPlaintext) {
   EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kThrow);
 }
 
+TEST_F(ReconcilerTest, CallsNobodyEncryptedWhileTheRulesThatLeadIntoTheMeshAreMissing) {
+  Rig rig;
+  rig.kernel.fail("put-rule", 0, FakeDataplane::kForEver);
+  rig.add_peer("b", 2);
+  rig.start();
+  rig.run(seconds(5));
+  EXPECT_EQ(rig.state("b"), State::kPlaintext);
+  EXPECT_EQ(rig.path("b"), Path::kPlaintext);
+  rig.kernel.stop_failing();
+  EXPECT_TRUE(rig.run_until([&] { return rig.state("b") == State::kEncrypted; }));
+}
+
 TEST_F(ReconcilerTest, PublishesNoKeyBeforeTheDeviceWorks) {
   Rig rig;
   rig.kernel.fail("configure-device", 0, 3);
