@@ -216,8 +216,8 @@ boot() {
     say "no end after $timeout s: stopped"
     return 124
   fi
+  disown "$clock" # bash would report its end
   kill -KILL "$clock" 2>/dev/null || true
-  wait "$clock" 2>/dev/null || true  # so that bash does not report it
   mkdir -p "${results:=$work/results}"
   tar -xf "$work/results.tar" -C "$results" --no-same-owner 2>/dev/null || true
   code=$(cat "$results/exit_code" 2>/dev/null) || die "the machine ended before the command did"
