@@ -34,6 +34,14 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
+// The store may make nodes/ again while the tree goes.
+void remove_tree(const fs::path& path) {
+  std::error_code error;
+  do {
+    fs::remove_all(path, error);
+  } while (error);
+}
+
 std::string read_text(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
@@ -364,7 +372,7 @@ TEST_F(DirectoryStoreTest, RefusesToWriteARecordThatNobodyCouldRead) {
 // ---- the directory ----
 
 TEST_F(DirectoryStoreTest, IsOutWithoutItsDirectoryAndNeverMakesIt) {
-  fs::remove_all(path_);
+  remove_tree(path_);
   ObservedStore store(make_store());
   store->publish(example_record("node-a"));
   ASSERT_TRUE(store.seen().wait_out());
@@ -376,7 +384,7 @@ TEST_F(DirectoryStoreTest, IsOutWithoutItsDirectoryAndNeverMakesIt) {
 }
 
 TEST_F(DirectoryStoreTest, IsOutWhereItsPathIsAFile) {
-  fs::remove_all(path_);
+  remove_tree(path_);
   write(path_, "x");
   ObservedStore store(make_store());
   ASSERT_TRUE(store.seen().wait_out());
@@ -388,7 +396,7 @@ TEST_F(DirectoryStoreTest, WholeTreeRemovedIsAnOutageNotADeparture) {
   options_.settle = std::chrono::minutes(2);  // longer than any machine takes for it
   ObservedStore store(make_store());
   ASSERT_TRUE(store.seen().wait_in_sync());
-  fs::remove_all(path_);
+  remove_tree(path_);
   ASSERT_TRUE(store.seen().wait_out());
   EXPECT_TRUE(store.seen().now().ever_gone.empty());
   EXPECT_EQ(store.seen().now().entries.size(), 200U);
@@ -401,7 +409,7 @@ TEST_F(DirectoryStoreTest, NodesDirectoryRemovedIsMadeAnewOnTheSameFileSystem) {
   ObservedStore store(make_store());
   store->publish(example_record("node-a"));
   ASSERT_TRUE(store.seen().wait_record(example_record("node-a")));
-  fs::remove_all(nodes_);
+  remove_tree(nodes_);
   EXPECT_TRUE(store.seen().wait("nodes/ again", [&](const Observed& seen) {
     return seen.completes == 2 && seen.record("node-a") != nullptr;
   })) << "with the own record in it";
