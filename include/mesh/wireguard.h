@@ -49,7 +49,8 @@ struct WgPeerChange {
   std::optional<Endpoint> endpoint;
   std::optional<std::uint16_t> keepalive;  // seconds
   // Send something to the peer now, which starts a handshake when there is no session: keepalive
-  // off, then on again with `keepalive` (or 25 when empty), in one message.
+  // off, then on again with `keepalive` (or 25 when empty), and off again when that is 0; in one
+  // message.
   bool kick = false;
   std::vector<Cidr> add_allowed_ips;  // taken in one step from whichever peer holds them
   std::vector<Cidr>

@@ -24,12 +24,15 @@ bool Health::observe(const HealthSample& sample) {
   rx_bytes_ = sample.rx_bytes;
   inner_tx_bytes_ = sample.inner_tx_bytes;
   sampled_ = true;
+  sampled_at_ = sample.now.monotonic;
   return proof(sample.now.monotonic) != before;
 }
 
-// Something authenticated came in under a session that is not too old to be used.
+// Something authenticated came in under a session from before the floor that is not too old to be
+// used.
 bool Health::lives(const HealthSample& sample) const {
   return !strict_ && sampled_ && sample.last_handshake && sample.rx_bytes > rx_bytes_ &&
+         *sample.last_handshake <= floor_ &&
          sample.now.wall - *sample.last_handshake < kSessionLife;
 }
 
@@ -40,8 +43,9 @@ void Health::require_new_proof(WallTime now) {
   unanswered_since_.reset();
 }
 
-bool Health::stuck(WallTime now) const {
-  return !session_ && last_handshake_ && now - *last_handshake_ < kSessionLife;
+bool Health::stuck(Instant now, MonotonicTime heard_after) const {
+  return !session_ && last_handshake_ && now.wall - *last_handshake_ < kSessionLife &&
+         sampled_at_ >= heard_after;
 }
 
 Proof Health::proof(MonotonicTime now) const {

@@ -41,9 +41,12 @@ class Health {
   }
   // Sends fell back to plaintext: only a handshake after `now` proves the key again.
   void require_new_proof(WallTime now);
-  // The device still has a session from before the floor, under which nothing is heard: as long as
-  // it lives, there will be no handshake.
-  bool stuck(WallTime now) const;
+  // The device still has a session from before the floor, and the last sample, taken after
+  // `heard_after`, shows that nothing came under it: as long as it lives, there will be no
+  // handshake.
+  bool stuck(Instant now, MonotonicTime heard_after) const;
+  // Proven by what was heard under a session from before the floor, without a new handshake.
+  bool revived() const { return revived_; }
 
   Proof proof(MonotonicTime now) const;
   bool unproven() const { return !proven_; }
@@ -63,6 +66,7 @@ class Health {
   std::uint64_t rx_bytes_ = 0;
   std::uint64_t inner_tx_bytes_ = 0;
   bool sampled_ = false;
+  MonotonicTime sampled_at_{};
   std::optional<MonotonicTime>
       unanswered_since_;  // the first inner send that nothing came back for
 };

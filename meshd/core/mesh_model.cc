@@ -227,7 +227,7 @@ void MeshModel::decide_peer(const std::string& node, Peer& peer, Instant now, Re
   peer.update_keys(local_, facts, now);
   if (start_over_) peer.start_over(local_, now);
   if (local_.device_index != 0) {
-    for (const Peer::Kick& kick : peer.due_kicks(now)) {
+    for (const Peer::Kick& kick : peer.due_kicks(local_, now)) {
       requests.kicks[kick.key] = node;
       if (kick.reset) requests.resets.insert(kick.key);
     }

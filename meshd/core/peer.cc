@@ -1,6 +1,7 @@
 #include "core/peer.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace mesh {
 namespace {
@@ -11,6 +12,8 @@ constexpr std::uint16_t kTryingKeepalive = 25;
 // Two initiations that cross each other cancel out: the side with the greater key gives the other a
 // head start.
 constexpr Duration kHeadStart = std::chrono::seconds(1);
+// After a kick: for the peer to see that it was heard, and to answer.
+constexpr Duration kTimeToAnswer = std::chrono::seconds(2);
 
 }  // namespace
 
@@ -111,8 +114,11 @@ bool Peer::observe(const PublicKey& key, const HealthSample& sample) {
     // A session was lost with the device: try at once, not when the last back-off ends.
     if (changed && active_->health.proof(sample.now.monotonic) != Proof::kProven) {
       active_->kicks.reset();
+      active_->kicked = 0;
       active_->next_kick = sample.now.monotonic;
     }
+    // The peer may have nothing to go by but what I send.
+    if (changed && active_->health.revived()) active_->owes_answer = true;
     return changed;
   }
   if (!candidate_ || candidate_->key != key) return false;
@@ -193,7 +199,7 @@ std::vector<std::string> Peer::warnings() const {
 // Switching the keepalive on sends one at once. Before its first kick is due a key has none, or
 // both sides would start at the same time and cancel each other out.
 std::uint16_t Peer::keepalive(const LocalNode& local, const KeySlot& slot) const {
-  if (!slot.kicked && slot.health.unproven()) return 0;
+  if (local.withdrawn() || (slot.kicked == 0 && slot.health.unproven())) return 0;
   const bool settled = decision_.state == State::kEncrypted && &slot == &*active_;
   return settled || local.keepalive != 0 ? local.keepalive : kTryingKeepalive;
 }
@@ -244,15 +250,24 @@ Contribution Peer::contribution(const LocalNode& local) const {
   return contribution;
 }
 
-std::vector<Peer::Kick> Peer::due_kicks(Instant now) {
+std::vector<Peer::Kick> Peer::due_kicks(const LocalNode& local, Instant now) {
   std::vector<Kick> kicks;
-  for (std::optional<KeySlot>* slot : {&active_, &candidate_}) {
-    if (!*slot || (*slot)->health.proof(now.monotonic) == Proof::kProven ||
-        now.monotonic < (*slot)->next_kick)
+  if (local.withdrawn()) return kicks;
+  for (std::optional<KeySlot>* held : {&active_, &candidate_}) {
+    if (!*held) continue;
+    KeySlot& slot = **held;
+    if (slot.health.proof(now.monotonic) == Proof::kProven) {
+      if (std::exchange(slot.owes_answer, false)) kicks.push_back({slot.key, false});
       continue;
-    kicks.push_back({(*slot)->key, (*slot)->kicked && (*slot)->health.stuck(now.wall)});
-    (*slot)->kicked = true;
-    (*slot)->next_kick = now.monotonic + (*slot)->kicks.next();
+    }
+    if (now.monotonic < slot.next_kick) continue;
+    // Whoever hears one of my kicks sends under that session from then on: it is not thrown away
+    // before the peer had the time to, twice, and I to look.
+    const bool reset = slot.kicked >= 2 && slot.health.stuck(now, slot.last_kick + kTimeToAnswer);
+    kicks.push_back({slot.key, reset});
+    ++slot.kicked;
+    slot.last_kick = now.monotonic;
+    slot.next_kick = now.monotonic + slot.kicks.next();
   }
   return kicks;
 }
@@ -266,8 +281,8 @@ std::optional<MonotonicTime> Peer::deadline(const LocalNode& local, MonotonicTim
     if (!*slot) continue;
     const Proof proof = (*slot)->health.proof(now);
     consider((*slot)->health.deadline());
-    // Without a device nothing is tried, and nothing is due.
-    if (proof != Proof::kProven && local.device_index != 0)
+    // Without a device, or with my key withdrawn, nothing is tried, and nothing is due.
+    if (proof != Proof::kProven && local.device_index != 0 && !local.withdrawn())
       consider(std::max((*slot)->next_kick, now + Duration(1)));
     if (proof == Proof::kNever) consider((*slot)->since + kHandshakePatience);
     if (proof == Proof::kUnanswered && local.fallback_after > Duration::zero())

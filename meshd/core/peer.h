@@ -24,7 +24,9 @@ struct KeySlot {
   Health health;
   MonotonicTime since{};      // first tried
   MonotonicTime next_kick{};  // when to start a handshake again, while there is need
-  bool kicked = false;
+  int kicked = 0;             // how often, before it was proven
+  MonotonicTime last_kick{};
+  bool owes_answer = false;  // the peer was heard under an old session, and has heard nothing yet
   // The device may have had a session with this key from an earlier publication.
   bool stale = false;
   // Another key still receives for this node: this one gets the AllowedIPs when it is proven.
@@ -90,12 +92,12 @@ class Peer {
   // --- time ---
   struct Kick {
     PublicKey key;
-    // Its sessions must go first: an earlier kick went out under a session that the peer may not
+    // Its sessions must go first: earlier kicks went out under a session that the peer may not
     // have, and nothing was heard.
     bool reset = false;
   };
   // Keys to start a handshake with now; reschedules them.
-  std::vector<Kick> due_kicks(Instant now);
+  std::vector<Kick> due_kicks(const LocalNode& local, Instant now);
   // When something changes by time alone.
   std::optional<MonotonicTime> deadline(const LocalNode& local, MonotonicTime now) const;
 

@@ -112,8 +112,9 @@ std::string encode_uapi_peer(const WgPeerChange& change) {
   if (change.endpoint) fmt::format_to(out, "endpoint={}\n", change.endpoint->to_string());
   // A keepalive is sent when a block ends that turned the interval from 0 to anything.
   if (change.kick)
-    fmt::format_to(out, "{}update_only=true\npersistent_keepalive_interval={}\n", head,
-                   change.keepalive.value_or(kKickKeepalive));
+    for (const std::uint16_t keepalive : keepalives_of_kick(change))
+      fmt::format_to(out, "{}update_only=true\npersistent_keepalive_interval={}\n", head,
+                     keepalive);
   return text;
 }
 

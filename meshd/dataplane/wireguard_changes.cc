@@ -78,6 +78,12 @@ std::vector<Result<void>> send_or_isolate(const ChangeBackend& backend,
 
 }  // namespace
 
+std::vector<std::uint16_t> keepalives_of_kick(const WgPeerChange& change) {
+  const std::uint16_t wanted = change.keepalive.value_or(kKickKeepalive);
+  if (wanted == 0) return {kKickKeepalive, 0};
+  return {wanted};
+}
+
 Removal plan_removal(std::span<const WgPeerChange> changes, const WgDevice& now,
                      const PublicKey& dummy_key) {
   Places places = places_of_removals(changes, now);

@@ -14,6 +14,10 @@ namespace mesh {
 
 inline constexpr std::uint16_t kKickKeepalive = 25;  // seconds, when a kick names no keepalive
 
+// The intervals a kick sets, in order, after it has set 0: the turn from 0 to anything is what
+// sends.
+std::vector<std::uint16_t> keepalives_of_kick(const WgPeerChange& change);
+
 // Neither backend can take one prefix from a peer (the kernel since 6.16 only), and replacing the
 // list loses packets. But a prefix that is given to a second peer leaves the first in one step: so
 // a dummy peer takes all that must go, and is removed with it.

@@ -116,12 +116,13 @@ class PeerMessages {
     if (!change.kick) return {step};
     // The kernel sends a keepalive at once when the interval turns from 0 to anything.
     step.keepalive = 0;
-    return {step,
-            {change.key,
-             WGPEER_F_UPDATE_ONLY,
-             {},
-             change.keepalive.value_or(kKickKeepalive),
-             std::nullopt}};
+    const auto then = [&](std::uint16_t keepalive) {
+      return Step{change.key, WGPEER_F_UPDATE_ONLY, {}, keepalive, std::nullopt};
+    };
+    std::vector<Step> steps = {step};
+    for (const std::uint16_t keepalive : keepalives_of_kick(change))
+      steps.push_back(then(keepalive));
+    return steps;
   }
 
   void put(Step step) {

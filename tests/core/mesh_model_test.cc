@@ -191,7 +191,10 @@ TEST_F(Mesh, WhenIWithdrewMyKeyEverybodyIsProvenAfresh) {
   world.settle();
   EXPECT_EQ(world.state("b"), State::kPending) << "nothing was heard under the old session yet";
   world.wait(seconds(4));
-  EXPECT_EQ(world.state("b"), State::kEncrypted) << "the second kick made a new session";
+  EXPECT_EQ(world.state("b"), State::kPending)
+      << "whoever heard the first kicks may be sending under that session by now";
+  world.wait(seconds(4));
+  EXPECT_EQ(world.state("b"), State::kEncrypted) << "the third kick made a new session";
   EXPECT_EQ(world.state("c"), State::kPending);
 }
 
@@ -207,6 +210,47 @@ TEST_F(Mesh, WhatIsHeardUnderTheOldSessionProvesAKeyThatReturnsWithoutForgetting
   world.settle();
   EXPECT_EQ(world.state("b"), State::kEncrypted);
   EXPECT_EQ(world.kernel.peers().at(key(2)).last_handshake, before);
+}
+
+TEST_F(Mesh, WhoHeardThePeerUnderTheOldSessionAnswersSoThatThePeerKnowsToo) {
+  encrypted_node("b", 2);
+  world.put(node("b", 2).no_key());
+  world.settle();
+  world.kernel.answer(key(2), false);
+  world.clock.advance(seconds(5));
+  world.put(node("b", 2));
+  world.settle();
+  ASSERT_EQ(world.state("b"), State::kPending);
+  world.kernel.receive(key(2), 32);
+  world.kernel.forget();
+  world.settle();
+  EXPECT_EQ(world.state("b"), State::kEncrypted);
+  const auto kicks = [&] {
+    return std::count_if(world.kernel.executed().begin(), world.kernel.executed().end(),
+                         [](const Operation& operation) {
+                           const auto* change = std::get_if<ChangePeer>(&operation.act);
+                           return change != nullptr && change->change.kick;
+                         });
+  };
+  EXPECT_EQ(kicks(), 1);
+  EXPECT_EQ(world.kernel.peers().at(key(2)).keepalive, 0);
+  world.kernel.receive(key(2), 32);
+  world.wait(seconds(60));
+  EXPECT_EQ(kicks(), 1) << "an answer is not answered";
+}
+
+TEST_F(Mesh, WhoWithdrewItsKeySendsNothingThroughTheTunnel) {
+  encrypted_node("b", 2);
+  world.put(node("c", 3));
+  world.settle();
+  ASSERT_EQ(world.state("c"), State::kPending);
+  world.local.mode = Mode::kOff;
+  world.settle();
+  world.kernel.forget();
+  world.wait(seconds(120));
+  EXPECT_EQ(world.kernel.peers().at(key(2)).keepalive, 0);
+  EXPECT_EQ(world.kernel.peers().at(key(3)).keepalive, 0);
+  EXPECT_THAT(world.kernel.executed(), IsEmpty());
 }
 
 TEST_F(Mesh, WithoutWireguardOfMyOwnEveryPeerIsPlaintextAndGainingItEncrypts) {

@@ -229,6 +229,16 @@ TEST(WireguardEncoding, KickTurnsTheKeepaliveOffAndOnInOneMessage) {
   EXPECT_EQ(device.peers.at(key(1)).keepalives_sent, 2);
 }
 
+TEST(WireguardEncoding, KickOfAPeerWithoutKeepaliveLeavesItWithout) {
+  std::vector<WgPeerChange> changes(1);
+  changes[0].key = key(1);
+  changes[0].kick = true;
+  changes[0].keepalive = 0;
+  const ModelDevice device = apply_all(changes, kWgMessageLimit);
+  EXPECT_EQ(device.peers.at(key(1)).keepalive, 0);
+  EXPECT_EQ(device.peers.at(key(1)).keepalives_sent, 1);
+}
+
 TEST(WireguardEncoding, KickOfAnAbsentPeerDoesNotMakeIt) {
   WgPeerChange change;
   change.key = key(1);

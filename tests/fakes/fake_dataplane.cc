@@ -286,7 +286,7 @@ Result<void> FakeDataplane::change_peer(const WgPeerChange& change) {
   if (change.keepalive) peer.keepalive = *change.keepalive;
   if (change.kick && !change.keepalive) peer.keepalive = 25;
   // Switching the keepalive on sends one at once.
-  if (before == 0 && peer.keepalive != 0) try_handshake(peer);
+  if (change.kick || (before == 0 && peer.keepalive != 0)) try_handshake(peer);
   return {};
 }
 
