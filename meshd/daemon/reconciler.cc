@@ -1,7 +1,6 @@
 #include "meshd/daemon/reconciler.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "meshd/daemon/local_facts.h"
 #include "meshd/daemon/log.h"
@@ -10,8 +9,6 @@
 namespace mesh {
 namespace {
 
-constexpr Duration kRetryDevice = std::chrono::seconds(30);       // perhaps a module was loaded
-constexpr Duration kRetryClosedDevice = std::chrono::seconds(1);  // packets are dropped meanwhile
 // A device that fails at once, or for a moment, does not withdraw this node's key.
 constexpr Duration kDeviceProblemPatience = std::chrono::seconds(3);
 constexpr Duration kFindAddresses = std::chrono::seconds(10);
@@ -58,6 +55,7 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       config_(std::move(config)),
       options_(std::move(options)),
       kernel_(dataplane),
+      device_(dataplane, metrics, problems_),
       own_record_(options_.publish),
       drifted_(nothing_touched()) {
   kernel_.set_scope(config_.wireguard.interface,
@@ -84,9 +82,9 @@ void Reconciler::on_store_update(const StoreUpdate& update) {
   store_error_ = update.error;
   // It answers, but my own record could not be written.
   if (update.in_sync && !update.error.empty()) {
-    note_problem("store", update.error);
+    problems_.note("store", update.error);
   } else {
-    clear_problem("store");
+    problems_.clear("store");
   }
 }
 
@@ -129,7 +127,11 @@ void Reconciler::gather(Instant now) {
       read_kernel(now);
   };
   read_if_due();
-  ensure_device(now);
+  if (options_.dry_run) {
+    device_.assume(config_, kernel_.mirror());
+  } else if (device_.ensure(config_, kernel_.mirror(), carries_traffic(), now)) {
+    device_is_new_ = read_everything_ = true;
+  }
   read_if_due();
   update_local(now);
   if (!adopted_ && model_.store_answered() && !read_everything_) {
@@ -142,83 +144,18 @@ void Reconciler::gather(Instant now) {
   drifted_ = nothing_touched();
 }
 
-void Reconciler::ensure_device(Instant now) {
-  const bool exists = kernel_.mirror().index_of(config_.wireguard.interface) != 0;
-  if (options_.dry_run) return assume_device(exists);
-  // Gone, or never there: by the link, which has events, not by the device, which has none.
-  if (device_known_ && !exists && backend_.backend != Backend::kNone) {
-    device_known_ = false;
-    if (now.monotonic - device_made_at_ > kRetryDevice) remake_.reset();
-    retry_device_at_ = device_made_at_ + remake_.next();
-  }
-  if (device_known_ && backend_.backend != Backend::kNone) return;
-  if (now.monotonic < retry_device_at_) return;
-  const BackendPreference preference = config_.wireguard.backend;
-  auto choice = dataplane_.ensure_device(
-      {config_.wireguard.interface, preference, config_.wireguard.userspace_command});
-  if (!choice) metrics_.count_error("ensure-device");
-  const bool unusable = !choice || choice->backend == Backend::kNone;
-  if (unusable && preference != BackendPreference::kNone && carries_traffic()) {
-    // What is encrypted does not become plaintext because a device cannot be made: it stays closed,
-    // and is tried again.
-    device_known_ = false;
-    retry_device_at_ = now.monotonic + kRetryClosedDevice;
-    return note_problem(
-        "device",
-        fmt::format(
-            "{} cannot be made again ({}); traffic of encrypted peers is dropped until it can, "
-            "or until wireguard.backend is set to none",
-            config_.wireguard.interface, choice ? choice->reason : choice.error().message));
-  }
-  if (!choice) {
-    retry_device_at_ = now.monotonic + device_pause_.next();
-    return note_problem("device", choice.error().message);
-  }
-  device_pause_.reset();
-  retry_device_at_ =
-      preference == BackendPreference::kNone ? MonotonicTime::max() : now.monotonic + kRetryDevice;
-  clear_problem("device");
-  note_device(*choice, now);
-}
-
-void Reconciler::note_device(const BackendChoice& choice, Instant now) {
-  const bool changed =
-      !device_known_ || choice.backend != backend_.backend || choice.reason != backend_.reason;
-  backend_ = choice;
-  device_known_ = true;
-  if (changed)
-    log::info(backend_.created ? "made the device" : "looked for the device",
-              {{"device", config_.wireguard.interface},
-               {"backend", std::string(to_string(backend_.backend))},
-               {"reason", backend_.reason}});
-  if (backend_.backend == Backend::kNone) return;
-  device_is_new_ = true;
-  device_made_at_ = now.monotonic;
-  read_everything_ = true;
-}
-
-// Without touching it: what a start would find.
-void Reconciler::assume_device(bool exists) {
-  const Link* link = kernel_.mirror().link(config_.wireguard.interface);
-  device_known_ = true;
-  backend_.backend = !exists                     ? Backend::kNone
-                     : link->kind == "wireguard" ? Backend::kKernel
-                                                 : Backend::kUserspace;
-  if (!exists) backend_.reason = "the device does not exist yet: a start would make it";
-}
-
 void Reconciler::read_kernel(Instant now) {
   Touched touched = nothing_touched();
   // Events that came before the dump are part of it; those that come later are applied to it.
   on_kernel_events();
   if (auto read = kernel_.read_everything(touched); !read) {
-    note_problem("kernel", read.error().message);
+    problems_.note("kernel", read.error().message);
     metrics_.count_error("read-kernel");
     read_everything_ = true;
     read_again_ = now.monotonic + read_pause_.next();
     return;
   }
-  clear_problem("kernel");
+  problems_.clear("kernel");
   read_pause_.reset();
   touched_.merge(touched);
   drift_.insert("comparison");
@@ -232,10 +169,10 @@ void Reconciler::sample_device(Instant now) {
   Touched touched = nothing_touched();
   const bool was_right = device_is_right();
   if (auto sampled = kernel_.sample(desired_.elements(), touched); !sampled) {
-    note_problem("device dump", sampled.error().message);
+    problems_.note("device dump", sampled.error().message);
     metrics_.count_error("read-device");
   } else {
-    clear_problem("device dump");
+    problems_.clear("device dump");
     model_.observe(kernel_.mirror(), kernel_.traffic().all(NftSet::kTxWireguard), now);
   }
   if (!touched.peers.empty() || (was_right && !device_is_right())) {
@@ -262,8 +199,8 @@ void Reconciler::update_local(Instant now) {
   const Mirror& mirror = kernel_.mirror();
   if (local.addresses.empty()) local.addresses = found_addresses(now);
   fill_from_links(local, config_, mirror);
-  local.backend = device_problem_.empty() ? backend_.backend : Backend::kNone;
-  if (!device_known_) local.backend = backend_meanwhile();
+  local.backend = device_problem_.empty() ? device_.choice().backend : Backend::kNone;
+  if (!device_.known()) local.backend = backend_meanwhile();
   if (local.has_wireguard() || !device_problem_.empty()) {
     local.key = options_.key;
     local.device_index = mirror.device() ? mirror.device()->ifindex : 0;
@@ -290,10 +227,10 @@ std::vector<IpAddress> Reconciler::found_addresses(Instant now) {
   find_addresses_at_ = now.monotonic + kFindAddresses;
   auto addresses = default_addresses(dataplane_, mirror);
   if (addresses) {
-    clear_problem("addresses");
+    problems_.clear("addresses");
     return *addresses;
   }
-  note_problem("addresses", addresses.error().message);
+  problems_.note("addresses", addresses.error().message);
   return model_.local().addresses;  // the interface may be on its way back
 }
 
@@ -328,7 +265,7 @@ void Reconciler::decide(Instant now) {
   log_changes(model_.settle(now, desired_, touched_, requests));
   LocalNode local = model_.local();
   if (!device_problem_.empty())
-    local.backend = backend_.backend;  // not used by peers, still to be put right
+    local.backend = device_.choice().backend;  // not used by peers, still to be put right
   desired_.set_device(desired_device(local, true));
   touched_.merge(held_.touched());
   Plan plan = make_plan(desired_, kernel_.mirror(), touched_, requests, limits(now));
@@ -385,13 +322,7 @@ void Reconciler::note_results(const Plan& plan, const std::vector<Result<void>>&
                               Instant now) {
   for (const Operation* failed : held_.note(plan, results, now.monotonic))
     metrics_.count_error(name_of(failed->act));
-  const std::map<std::string, std::string> problems = held_.problems();
-  for (const std::string& place : std::exchange(held_places_, {}))
-    if (!problems.contains(place)) clear_problem(place);
-  for (const auto& [place, message] : problems) {
-    note_problem(place, message);
-    held_places_.insert(place);
-  }
+  problems_.set_all("held back", held_.problems());
   // A data path that carries somebody's packets is not given up for a failed write.
   device_problem_ = carries_traffic() ? "" : held_.device_problem();
   if (device_problem_.empty()) {
@@ -414,20 +345,21 @@ bool Reconciler::carries_traffic() const {
 
 void Reconciler::keep_own_record(Instant now) {
   if (record_may_change(now))
-    own_record_.set(make_own_record(model_.local(), config_.node.labels,
-                                    device_problem_.empty() ? backend_.reason : device_problem_));
+    own_record_.set(
+        make_own_record(model_.local(), config_.node.labels,
+                        device_problem_.empty() ? device_.choice().reason : device_problem_));
   own_record_again_ = own_record_.reconcile(model_.own_record(), store_in_sync_, now.monotonic);
   if (!own_record_.conflict().empty()) {
-    note_problem("record", own_record_.conflict());
+    problems_.note("record", own_record_.conflict());
   } else {
-    clear_problem("record");
+    problems_.clear("record");
   }
 }
 
 // The record says what is known to be so: nothing of a device that is on its way, and a key only
 // when the device works.
 bool Reconciler::record_may_change(Instant now) const {
-  if (!device_known_) return false;
+  if (!device_.known()) return false;
   if (!device_problem_.empty())
     return !model_.local().has_wireguard() &&
            now.monotonic - *device_problem_since_ >= kDeviceProblemPatience;
@@ -436,23 +368,6 @@ bool Reconciler::record_may_change(Instant now) const {
 }
 
 // --- report ---
-
-void Reconciler::note_problem(const std::string& place, const std::string& message) {
-  auto [it, inserted] = problems_.try_emplace(place, message);
-  if (!inserted && it->second == message) return;
-  it->second = message;
-  log::error(message, {{"operation", place}});
-}
-
-void Reconciler::clear_problem(const std::string& place) {
-  if (problems_.erase(place) != 0) log::info("resolved", {{"operation", place}});
-}
-
-std::vector<std::string> Reconciler::warnings() const {
-  std::vector<std::string> warnings;
-  for (const auto& [place, message] : problems_) warnings.push_back(message);
-  return warnings;
-}
 
 void Reconciler::log_changes(const std::vector<std::string>& nodes) {
   for (const std::string& node : nodes) {
@@ -473,21 +388,29 @@ void Reconciler::report(Instant now) {
   if (!model_.store_answered()) {
     not_ready_ = "the store has not answered yet";
   } else if (!adopted_) {
-    not_ready_ = problems_.empty() ? "the kernel has not been read yet" : problems_.begin()->second;
+    not_ready_ = problems_.empty() ? "the kernel has not been read yet" : problems_.first();
   } else if (!held_.only_counting()) {
     not_ready_ = held_.problems().begin()->second;
-  } else if (const auto device = problems_.find("device"); device != problems_.end()) {
-    not_ready_ = device->second;
+  } else if (const std::string* device = problems_.at("device")) {
+    not_ready_ = *device;
   } else {
     not_ready_.clear();
   }
   std::set<std::string> nodes;
   for (const auto& [node, peer] : model_.peers()) nodes.insert(node);
   kernel_.traffic().keep_only(nodes);
-  ReportInputs inputs{config_,           model_,          kernel_.mirror(),
-                      kernel_.traffic(), backend_.reason, {},
-                      repairs_,          now.wall,        options_.key_created,
-                      device_problem_,   warnings(),      options_.version};
+  ReportInputs inputs{config_,
+                      model_,
+                      kernel_.mirror(),
+                      kernel_.traffic(),
+                      device_.choice().reason,
+                      {},
+                      repairs_,
+                      now.wall,
+                      options_.key_created,
+                      device_problem_,
+                      problems_.messages(),
+                      options_.version};
   inputs.store = {std::string(to_string(config_.store.type)), store_in_sync_, store_changed_,
                   store_error_};
   options_.report(std::make_shared<const Status>(make_status(inputs)));
@@ -500,7 +423,7 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   };
   if (again_at_once_) consider(now.monotonic);
   if (sample_now_) consider(now.monotonic + std::chrono::milliseconds(20));
-  if (!device_known_ || backend_.backend == Backend::kNone) consider(retry_device_at_);
+  consider(device_.next());
   if (device_problem_since_ && now.monotonic - *device_problem_since_ < kDeviceProblemPatience)
     consider(*device_problem_since_ + kDeviceProblemPatience);
   consider(held_.next());

@@ -20,10 +20,12 @@
 #include "mesh/dataplane.h"
 #include "mesh/node_store.h"
 #include "meshd/daemon/config.h"
+#include "meshd/daemon/device_keeper.h"
 #include "meshd/daemon/held_back.h"
 #include "meshd/daemon/kernel_view.h"
 #include "meshd/daemon/metrics.h"
 #include "meshd/daemon/own_record.h"
+#include "meshd/daemon/problems.h"
 
 namespace mesh {
 
@@ -57,9 +59,6 @@ class Reconciler {
  private:
   // --- gather ---
   void gather(Instant now);
-  void ensure_device(Instant now);
-  void note_device(const BackendChoice& choice, Instant now);
-  void assume_device(bool exists);
   void read_kernel(Instant now);
   void sample_device(Instant now);
   void update_local(Instant now);
@@ -80,9 +79,6 @@ class Reconciler {
   MonotonicTime next_time(Instant now) const;
   bool carries_traffic() const;
   PlanLimits limits(Instant now) const;
-  std::vector<std::string> warnings() const;
-  void note_problem(const std::string& place, const std::string& message);
-  void clear_problem(const std::string& place);
 
   Dataplane& dataplane_;
   const Clock& clock_;
@@ -93,11 +89,11 @@ class Reconciler {
   MeshModel model_;
   Desired desired_;
   KernelView kernel_;
+  Problems problems_;
+  DeviceKeeper device_;
   OwnRecord own_record_;
   Touched touched_;
 
-  BackendChoice backend_;
-  bool device_known_ = false;    // ensure_device has answered for the device as it is now
   bool adopted_ = false;         // what was running at the start has been taken over
   bool read_everything_ = true;  // the mirror cannot be trusted
   bool sample_now_ = true;
@@ -114,14 +110,8 @@ class Reconciler {
   bool store_in_sync_ = false;
   std::string store_error_;
   std::optional<WallTime> store_changed_;
-  std::map<std::string, std::string> problems_;  // by place; what is wrong now, each logged once
-  std::set<std::string> held_places_;            // those of them that held_ accounts for
   std::string not_ready_ = "the first pass is not done";
 
-  MonotonicTime retry_device_at_{};
-  MonotonicTime device_made_at_{};
-  Backoff device_pause_{std::chrono::seconds(1), std::chrono::seconds(30)};  // no answer at all
-  Backoff remake_{std::chrono::milliseconds(10), std::chrono::seconds(5)};   // it goes away again
   MonotonicTime next_sample_{};
   Backoff sample_pause_{std::chrono::milliseconds(20), std::chrono::seconds(1)};
   MonotonicTime next_full_{};
