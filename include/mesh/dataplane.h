@@ -57,7 +57,8 @@ class Dataplane {
   virtual Result<std::vector<NftElement>>
   read_elements() = 0;  // kNotFound when table "inet meshd" is not there or not ours
   virtual Result<std::vector<NftCounter>> read_counters() = 0;
-  virtual Result<int> read_rp_filter(const std::string& link) = 0;
+  // The link's own value, or that of "all".
+  virtual Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) = 0;
   // `mark` as the socket would have it: with M the lookup passes by the mesh.
   virtual Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) = 0;
 

@@ -72,6 +72,22 @@ struct Rule {
   friend auto operator<=>(const Rule&, const Rule&) = default;
 };
 
+// Settings of one link that the data path depends on: net.ipv4.conf.<link>.<sysctl>. The kernel
+// takes the greater of the link's value and that of "all", for each of them.
+enum class LinkSysctl : std::uint8_t {
+  kRpFilter,      // 0 off, 1 strict, 2 loose
+  kSrcValidMark,  // 1: the reverse-path check looks the source up under the packet's mark
+};
+inline constexpr int kLinkSysctlCount = 2;
+std::string_view to_string(LinkSysctl sysctl);  // the kernel's name
+
+struct LinkSetting {
+  std::string link;
+  LinkSysctl sysctl = LinkSysctl::kRpFilter;
+  int value = 0;
+  friend auto operator<=>(const LinkSetting&, const LinkSetting&) = default;
+};
+
 // What `ip route get` says.
 struct RouteLookup {
   int oif = 0;
@@ -87,6 +103,7 @@ enum class NftSet : std::uint8_t {
   kOwn,          // my prefixes and my addresses: sources that are in my record
   kOwnAddress,   // my underlay addresses
   kPeerAddress,  // the peers' underlay addresses
+  kPeer,         // the peers' prefixes and addresses; IPv4 only, for the reverse-path check
   kForeign,  // C: peers' prefixes; packets there from a source outside kOwn take the path they had
              // without meshd
   kTxWireguard,  // C: to the peer through the mesh device
@@ -96,7 +113,7 @@ enum class NftSet : std::uint8_t {
   kTxRequired,   // C: prefixes that must not be sent to by any other device: dropped
   kRxRequired,   // C: the same for what arrives
 };
-inline constexpr int kNftSetCount = 10;
+inline constexpr int kNftSetCount = 11;
 std::string_view to_string(NftSet set);
 
 // Inclusive at both ends, one family. Ranges of one set never overlap.

@@ -30,10 +30,9 @@ struct RemoveAddress {
   IpAddress address;
   friend bool operator==(const RemoveAddress&, const RemoveAddress&) = default;
 };
-struct SetRpFilter {  // net.ipv4.conf.<link>.rp_filter
-  std::string link;
-  int value = 0;
-  friend bool operator==(const SetRpFilter&, const SetRpFilter&) = default;
+struct SetLinkSysctl {  // the link's own value; that of "all" is never written
+  LinkSetting setting;
+  friend bool operator==(const SetLinkSysctl&, const SetLinkSysctl&) = default;
 };
 struct PutRule {
   Rule rule;
@@ -70,7 +69,7 @@ struct RemoveElement {
   friend bool operator==(const RemoveElement&, const RemoveElement&) = default;
 };
 
-using Act = std::variant<ConfigureDevice, ConfigureLink, AddAddress, RemoveAddress, SetRpFilter,
+using Act = std::variant<ConfigureDevice, ConfigureLink, AddAddress, RemoveAddress, SetLinkSysctl,
                          PutRule, RemoveRule, InstallRuleset, ChangePeer, PutRoute, RemoveRoute,
                          PutElement, RemoveElement>;
 

@@ -9,6 +9,10 @@ namespace {
 // own.
 const IpAddress kDummyAddress = IpAddress::v4(0xC0000008);
 
+// Of rp_filter.
+constexpr int kStrict = 1;
+constexpr int kLoose = 2;
+
 std::set<IpAddress> device_addresses(const LocalNode& local) {
   std::set<IpAddress> addresses;
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
@@ -152,9 +156,31 @@ DesiredDevice desired_device(const LocalNode& local, bool with_rules) {
   device.mtu = local.mtu;
   if (device.present) device.addresses = device_addresses(local);
   if (with_rules) device.rules = rules(local);
-  if (local.has_wireguard()) device.loosened_links = local.loosened_links;
+  if (local.has_wireguard()) device.link_settings = wanted_link_settings(local);
   device.nft = {local.device_name, local.fwmark};
   return device;
+}
+
+std::vector<LinkSetting> wanted_link_settings(const LocalNode& local) {
+  std::vector<LinkSetting> wanted{{local.device_name, LinkSysctl::kRpFilter, kLoose}};
+  for (const std::string& link : local.underlay_links)
+    wanted.push_back({link, LinkSysctl::kRpFilter, kLoose});
+  // On a link without an IPv4 address, loose is not enough: the check insists on a route back over
+  // that very link. nftables marks what a peer sends past the mesh, and under the mark the route
+  // back is the main table's.
+  for (const std::string& link : local.unnumbered_links)
+    wanted.push_back({link, LinkSysctl::kSrcValidMark, 1});
+  return wanted;
+}
+
+bool will_do(const LinkSetting& wanted, int in_force) {
+  switch (wanted.sysctl) {
+    case LinkSysctl::kRpFilter:
+      return in_force != kStrict;
+    case LinkSysctl::kSrcValidMark:
+      return in_force != 0;
+  }
+  return true;
 }
 
 Contribution own_contribution(const LocalNode& local) {

@@ -58,7 +58,7 @@ struct DesiredDevice {
   std::uint32_t mtu = 0;  // 0: leave
   std::set<IpAddress> addresses;
   std::vector<Rule> rules;
-  std::set<std::string> loosened_links;
+  std::vector<LinkSetting> link_settings;
   NftSpec nft;
   friend bool operator==(const DesiredDevice&, const DesiredDevice&) = default;
 };
@@ -99,6 +99,11 @@ void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path,
 // The metric of meshd's routes that are not guards, as the kernel reports it.
 constexpr std::uint32_t base_metric(Family family) { return family == Family::kIpv4 ? 0 : 1024; }
 DesiredDevice desired_device(const LocalNode& local, bool with_rules);
+// The settings of links without which the kernel's reverse-path check would refuse what a pair
+// sends while its two sides take different paths. Whether what is in force will do: meshd changes
+// nothing that does not stand in its way.
+std::vector<LinkSetting> wanted_link_settings(const LocalNode& local);
+bool will_do(const LinkSetting& wanted, int in_force);
 // My own prefixes stay local whatever a peer claims around them.
 Contribution own_contribution(const LocalNode& local);
 

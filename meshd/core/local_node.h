@@ -37,8 +37,9 @@ struct LocalNode {
   std::uint32_t table_w = 0;
   std::uint32_t table_h = 0;
   std::uint32_t rule_priority = 0;
-  bool ipv6 = true;                      // this kernel has IPv6
-  std::set<std::string> loosened_links;  // links whose rp_filter must not be strict
+  bool ipv6 = true;                        // this kernel has IPv6
+  std::set<std::string> underlay_links;    // those that hold an underlay address
+  std::set<std::string> unnumbered_links;  // of these, those without any IPv4 address
   friend bool operator==(const LocalNode&, const LocalNode&) = default;
 
   bool has_wireguard() const { return backend != Backend::kNone; }

@@ -90,9 +90,9 @@ std::optional<PublicKey> Mirror::allowed_to(const Cidr& cidr) const {
   return found == allowed_.end() ? std::nullopt : std::optional(found->second);
 }
 
-std::optional<int> Mirror::rp_filter(const std::string& link) const {
-  const auto found = rp_filter_.find(link);
-  return found == rp_filter_.end() ? std::nullopt : std::optional(found->second);
+std::optional<int> Mirror::link_setting(const std::string& link, LinkSysctl sysctl) const {
+  const auto found = link_settings_.find({link, sysctl});
+  return found == link_settings_.end() ? std::nullopt : std::optional(found->second);
 }
 
 const Link* Mirror::link(const std::string& name) const {
@@ -164,7 +164,7 @@ struct Mirror::OnOperation {
       return a.ifindex == index && a.address == act.address;
     });
   }
-  void operator()(const SetRpFilter& act) const { mirror.rp_filter_[act.link] = act.value; }
+  void operator()(const SetLinkSysctl& act) const { mirror.set_link_setting(act.setting); }
   void operator()(const PutRule& act) const { mirror.rules_.insert(act.rule); }
   void operator()(const RemoveRule& act) const { mirror.rules_.erase(act.rule); }
   void operator()(const InstallRuleset&) const {

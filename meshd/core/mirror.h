@@ -33,7 +33,10 @@ class Mirror {
   void set_rules(const std::vector<Rule>& rules) { rules_ = {rules.begin(), rules.end()}; }
   void set_elements(std::optional<std::vector<NftElement>> elements,
                     Touched& touched);  // empty: the ruleset is not there
-  void set_rp_filter(const std::string& link, int value) { rp_filter_[link] = value; }
+  // `in_force`: of the link's own value and that of "all", the one the kernel goes by.
+  void set_link_setting(const LinkSetting& in_force) {
+    link_settings_[{in_force.link, in_force.sysctl}] = in_force.value;
+  }
 
   // --- our own operations, once acknowledged ---
   void apply(const Operation& operation);
@@ -54,7 +57,7 @@ class Mirror {
   const std::set<Rule>& rules() const { return rules_; }
   bool ruleset_installed() const { return ruleset_; }
   const std::set<NftElement>& elements() const { return elements_; }
-  std::optional<int> rp_filter(const std::string& link) const;
+  std::optional<int> link_setting(const std::string& link, LinkSysctl sysctl) const;
   const Link* link(const std::string& name) const;
   int index_of(const std::string& link_name) const;  // 0: not there
 
@@ -74,7 +77,7 @@ class Mirror {
   std::set<Rule> rules_;
   std::set<NftElement> elements_;
   bool ruleset_ = false;
-  std::map<std::string, int> rp_filter_;
+  std::map<std::pair<std::string, LinkSysctl>, int> link_settings_;
 };
 
 }  // namespace mesh

@@ -36,7 +36,7 @@ class Planner {
 
   Plan run() {
     if (desired_.device().present && mirror_.device()) plan_device();
-    plan_rp_filters();
+    plan_link_settings();
     plan_nftables();
     if (mirror_.device()) plan_peers();
     plan_routes();
@@ -78,10 +78,10 @@ class Planner {
       if (!want.addresses.contains(address)) add(kClearing, "", RemoveAddress{address});
   }
 
-  void plan_rp_filters() {
-    for (const std::string& link : desired_.device().loosened_links) {
-      const auto value = mirror_.rp_filter(link);
-      if (value && *value == 1) add(kDevice, "", SetRpFilter{link, 2});
+  void plan_link_settings() {
+    for (const LinkSetting& want : desired_.device().link_settings) {
+      const auto in_force = mirror_.link_setting(want.link, want.sysctl);
+      if (in_force && !will_do(want, *in_force)) add(kDevice, "", SetLinkSysctl{want});
     }
   }
 

@@ -21,13 +21,15 @@ Result<void> KernelView::read_device(Touched& touched) {
   return {};
 }
 
-Result<void> KernelView::read_rp_filters() {
-  auto all = dataplane_.read_rp_filter("all");
-  if (!all) return all.error();
-  for (const auto& [name, link] : mirror_.links()) {
-    // A link may vanish between the dump and this; the next event says so.
-    if (auto value = dataplane_.read_rp_filter(name))
-      mirror_.set_rp_filter(name, std::max(*all, *value));
+Result<void> KernelView::read_link_settings() {
+  for (const LinkSysctl sysctl : {LinkSysctl::kRpFilter, LinkSysctl::kSrcValidMark}) {
+    auto all = dataplane_.read_link_sysctl("all", sysctl);
+    if (!all) return all.error();
+    for (const auto& [name, link] : mirror_.links()) {
+      // A link may vanish between the dump and this; the next event says so.
+      if (auto value = dataplane_.read_link_sysctl(name, sysctl))
+        mirror_.set_link_setting({name, sysctl, std::max(*all, *value)});
+    }
   }
   return {};
 }
@@ -56,7 +58,7 @@ Result<void> KernelView::read_everything(Touched& touched) {
   if (elements || elements.error().code == ErrorCode::kNotFound)
     mirror_.set_elements(elements ? std::optional(*elements) : std::nullopt, touched);
   touched.everything = true;
-  return read_rp_filters();
+  return read_link_settings();
 }
 
 Result<void> KernelView::sample(const std::map<NftElement, std::string>& owners, Touched& touched) {

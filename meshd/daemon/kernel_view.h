@@ -36,7 +36,7 @@ class KernelView {
 
  private:
   Result<void> read_device(Touched& touched);
-  Result<void> read_rp_filters();
+  Result<void> read_link_settings();
 
   Dataplane& dataplane_;
   std::string device_name_;

@@ -19,6 +19,13 @@ const Link* link_by_index(const Mirror& mirror, int index) {
   return nullptr;
 }
 
+bool has_ipv4(const Mirror& mirror, int index) {
+  return std::any_of(mirror.addresses().begin(), mirror.addresses().end(),
+                     [&](const LocalAddress& address) {
+                       return address.ifindex == index && address.address.family() == Family::kIpv4;
+                     });
+}
+
 }  // namespace
 
 LocalNode local_from_config(const Config& config) {
@@ -71,7 +78,8 @@ Result<std::vector<IpAddress>> default_addresses(Dataplane& dataplane, const Mir
 
 void fill_from_links(LocalNode& local, const Config& config, const Mirror& mirror) {
   local.host_addresses.clear();
-  local.loosened_links = {local.device_name};
+  local.underlay_links.clear();
+  local.unnumbered_links.clear();
   const int device = mirror.index_of(local.device_name);
   std::uint32_t underlay_mtu = std::numeric_limits<std::uint32_t>::max();
   for (const LocalAddress& address : mirror.addresses()) {
@@ -81,7 +89,8 @@ void fill_from_links(LocalNode& local, const Config& config, const Mirror& mirro
                                     address.address) != local.addresses.end();
     const Link* link = link_by_index(mirror, address.ifindex);
     if (!underlay || link == nullptr) continue;
-    local.loosened_links.insert(link->name);
+    local.underlay_links.insert(link->name);
+    if (!has_ipv4(mirror, link->index)) local.unnumbered_links.insert(link->name);
     underlay_mtu = std::min(underlay_mtu, link->mtu);
   }
   local.mtu = config.wireguard.mtu;

@@ -20,7 +20,7 @@ LocalNode local_from_config(const Config& config);
 Result<std::vector<IpAddress>> default_addresses(Dataplane& dataplane, const Mirror& mirror);
 
 // Fills what depends on the links and addresses of this host: host_addresses, the device's MTU, the
-// links whose reverse-path filter has to be loose.
+// underlay's links.
 void fill_from_links(LocalNode& local, const Config& config, const Mirror& mirror);
 
 }  // namespace mesh

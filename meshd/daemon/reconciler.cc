@@ -26,7 +26,7 @@ std::string_view object_of(const Act& act) {
     std::string_view operator()(const ConfigureLink&) const { return "link"; }
     std::string_view operator()(const AddAddress&) const { return "address"; }
     std::string_view operator()(const RemoveAddress&) const { return "address"; }
-    std::string_view operator()(const SetRpFilter&) const { return "rp_filter"; }
+    std::string_view operator()(const SetLinkSysctl&) const { return "sysctl"; }
     std::string_view operator()(const PutRule&) const { return "rule"; }
     std::string_view operator()(const RemoveRule&) const { return "rule"; }
     std::string_view operator()(const InstallRuleset&) const { return "nftables"; }

@@ -102,8 +102,8 @@ Result<std::vector<NftCounter>> LinuxDataplane::read_counters() {
   return nftables_->elements.read_counters();
 }
 
-Result<int> LinuxDataplane::read_rp_filter(const std::string& link) {
-  return mesh::read_rp_filter(link);
+Result<int> LinuxDataplane::read_link_sysctl(const std::string& link, LinkSysctl sysctl) {
+  return mesh::read_link_sysctl(link, sysctl);
 }
 
 std::vector<Result<void>> LinuxDataplane::apply(std::span<const Operation> operations) {
@@ -195,8 +195,7 @@ Result<void> LinuxDataplane::execute_one(const Act& act) {
     if (!index) return index.error();
     return route_.remove_address(*index, remove->address);
   }
-  if (const auto* filter = std::get_if<SetRpFilter>(&act))
-    return write_rp_filter(filter->link, filter->value);
+  if (const auto* set = std::get_if<SetLinkSysctl>(&act)) return write_link_sysctl(set->setting);
   if (const auto* put = std::get_if<PutRule>(&act)) return route_.put_rule(put->rule);
   if (const auto* remove = std::get_if<RemoveRule>(&act)) return route_.remove_rule(remove->rule);
   if (const auto* install = std::get_if<InstallRuleset>(&act))

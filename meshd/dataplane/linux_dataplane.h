@@ -52,7 +52,7 @@ class LinuxDataplane final : public Dataplane {
   Result<std::vector<Rule>> read_rules() override { return route_.read_rules(); }
   Result<std::vector<NftElement>> read_elements() override;
   Result<std::vector<NftCounter>> read_counters() override;
-  Result<int> read_rp_filter(const std::string& link) override;
+  Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) override;
   Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) override {
     return route_.lookup(destination, mark);
   }

@@ -20,6 +20,8 @@ constexpr std::array<SetInfo, kNftSetCount> kSets{{
     {NftSet::kOwn, false, "the prefixes and addresses of this node's record"},
     {NftSet::kOwnAddress, false, "this node's underlay addresses"},
     {NftSet::kPeerAddress, false, "the peers' underlay addresses"},
+    {NftSet::kPeer, false,
+     "the peers' prefixes and addresses, IPv4 only: for the reverse-path check"},
     {NftSet::kForeign, true, "peers' prefixes; counts what went there from a source outside own"},
     {NftSet::kTxWireguard, true, "counts what was sent to peers through WireGuard"},
     {NftSet::kRxWireguard, true, "counts what came from peers through WireGuard"},
@@ -100,6 +102,34 @@ Chain leaves(Family family, const NftSpec& spec) {
             "count: goes unencrypted"}}};
 }
 
+// The kernel's reverse-path check (IPv4 only) refuses what arrives on a link without an IPv4
+// address unless the route back leads over that link, even where it is loose. What a peer sends
+// past the mesh while our own way to it is the mesh would be lost there. Such a packet bears the
+// mark for the time of its routing: set by the last in prerouting, after DNAT, taken off by the
+// first behind the routing. Nobody else can see it, so that no connection, socket or reply inherits
+// a way past the mesh. It changes no forward route: table W says of no destination outside @peer
+// more than `throw`.
+Chain reverse_path(std::string name, std::string_view hook, std::string_view change,
+                   std::string comment, const NftSpec& spec) {
+  return {std::move(name),
+          fmt::format("type filter hook {}; policy accept;", hook),
+          {{fmt::format("iifname != \"{}\" ip saddr @peer4 ip daddr != @peer4 meta mark set meta "
+                        "mark {}",
+                        spec.device, change),
+            std::move(comment)}}};
+}
+
+std::vector<Chain> reverse_path_chains(const NftSpec& spec) {
+  const std::string set = fmt::format("| {:#010x}", spec.fwmark);
+  const std::string clear = fmt::format("& {:#010x}", ~spec.fwmark);
+  return {
+      reverse_path("prerouting_last", "prerouting priority security", set,
+                   "came past the mesh: so does the reverse-path check", spec),
+      reverse_path("input_first", "input priority raw", clear, "routed: the mark has done", spec),
+      reverse_path("forward_first", "forward priority raw", clear, "routed: the mark has done",
+                   spec)};
+}
+
 std::string by_family(std::string_view verb_and_chain) {
   return fmt::format("meta nfproto vmap {{ ipv4 : {0}4, ipv6 : {0}6 }}", verb_and_chain);
 }
@@ -137,6 +167,7 @@ std::vector<Chain> all_chains(const NftSpec& spec) {
                     "type filter hook prerouting priority mangle; policy accept;",
                     {{"iifname \"lo\" return", "this host to itself"},
                      {by_family("jump arrives"), "everything else"}}});
+  for (Chain& chain : reverse_path_chains(spec)) chains.push_back(std::move(chain));
   chains.push_back(output(spec));
   chains.push_back(forward(spec));
   chains.push_back({"postrouting",

@@ -5,6 +5,9 @@
 // - A packet from a source outside @own to a prefix in @foreign gets the mark M before it is
 // routed,
 //   so that it keeps the path it had without meshd: a peer would refuse it inside WireGuard.
+// - An IPv4 packet that a peer sent past the mesh bears M while it is routed, and at no other time,
+//   so that the reverse-path check of a link that heeds marks (LinkSysctl::kSrcValidMark) looks for
+//   the way back past the mesh too.
 // - Every packet that a peer sent us or that we send to a peer is looked up in at most one counting
 //   set per direction, exactly once; what goes between the nodes' own underlay addresses
 //   (WireGuard's own packets among it) in none. A counted lookup is therefore the last match of its

@@ -17,12 +17,12 @@ constexpr std::size_t kMaxLinkName = 15;  // IFNAMSIZ - 1
 
 // The kernel refuses '/' in names of links, as it refuses "." and "..": none of them is looked for,
 // so that no name leads out of the directory. A '.' within a name stays as it is in a path.
-Result<std::string> path_of(const std::string& link) {
+Result<std::string> path_of(const std::string& link, LinkSysctl sysctl) {
   if (link.empty() || link.size() > kMaxLinkName || link == "." || link == ".." ||
       link.find('/') != std::string::npos || link.find('\0') != std::string::npos)
-    return make_error(ErrorCode::kInvalid, "rp_filter: '{}' cannot be the name of a link",
-                      link.substr(0, 64));
-  return "/proc/sys/net/ipv4/conf/" + link + "/rp_filter";
+    return make_error(ErrorCode::kInvalid, "{}: '{}' cannot be the name of a link",
+                      to_string(sysctl), link.substr(0, 64));
+  return fmt::format("/proc/sys/net/ipv4/conf/{}/{}", link, to_string(sysctl));
 }
 
 Error failed(std::string_view act, const std::string& path) {
@@ -32,8 +32,8 @@ Error failed(std::string_view act, const std::string& path) {
 
 }  // namespace
 
-Result<int> read_rp_filter(const std::string& link) {
-  const auto path = path_of(link);
+Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) {
+  const auto path = path_of(link, sysctl);
   if (!path) return path.error();
   const UniqueFd file(::open(path->c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return failed("read", *path);
@@ -46,12 +46,12 @@ Result<int> read_rp_filter(const std::string& link) {
   return value;
 }
 
-Result<void> write_rp_filter(const std::string& link, int value) {
-  const auto path = path_of(link);
+Result<void> write_link_sysctl(const LinkSetting& setting) {
+  const auto path = path_of(setting.link, setting.sysctl);
   if (!path) return path.error();
   const UniqueFd file(::open(path->c_str(), O_WRONLY | O_CLOEXEC));
   if (!file) return failed("write", *path);
-  const std::string text = std::to_string(value);
+  const std::string text = std::to_string(setting.value);
   if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
     return failed("write", *path);
   return {};

@@ -4,14 +4,15 @@
 
 #include <string>
 
+#include "mesh/kernel.h"
 #include "mesh/result.h"
 
 namespace mesh {
 
-// net.ipv4.conf.<link>.rp_filter: 0 off, 1 strict, 2 loose. `link` is a link's name, "all" or
-// "default". kNotFound: no such link; kPermission: /proc/sys is read-only, as in a container that
-// is not privileged; kInvalid: not a name a link can have.
-Result<int> read_rp_filter(const std::string& link);
-Result<void> write_rp_filter(const std::string& link, int value);
+// net.ipv4.conf.<link>.<sysctl>. `link` is a link's name, "all" or "default". kNotFound: no such
+// link; kPermission: /proc/sys is read-only, as in a container that is not privileged; kInvalid:
+// not a name a link can have.
+Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl);
+Result<void> write_link_sysctl(const LinkSetting& setting);
 
 }  // namespace mesh

@@ -66,8 +66,9 @@ struct Describe {
   std::string operator()(const RemoveAddress& act) const {
     return "address: remove " + act.address.to_string();
   }
-  std::string operator()(const SetRpFilter& act) const {
-    return fmt::format("rp_filter: {} = {}", act.link, act.value);
+  std::string operator()(const SetLinkSysctl& act) const {
+    return fmt::format("sysctl: net.ipv4.conf.{}.{} = {}", act.setting.link,
+                       to_string(act.setting.sysctl), act.setting.value);
   }
   std::string operator()(const PutRule& act) const { return "rule: add " + text_of(act.rule); }
   std::string operator()(const RemoveRule& act) const {
@@ -105,7 +106,7 @@ struct Name {
   std::string_view operator()(const ConfigureLink&) const { return "configure-link"; }
   std::string_view operator()(const AddAddress&) const { return "add-address"; }
   std::string_view operator()(const RemoveAddress&) const { return "remove-address"; }
-  std::string_view operator()(const SetRpFilter&) const { return "set-rp-filter"; }
+  std::string_view operator()(const SetLinkSysctl&) const { return "set-sysctl"; }
   std::string_view operator()(const PutRule&) const { return "put-rule"; }
   std::string_view operator()(const RemoveRule&) const { return "remove-rule"; }
   std::string_view operator()(const InstallRuleset&) const { return "install-ruleset"; }

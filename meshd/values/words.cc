@@ -68,6 +68,7 @@ constexpr Words<Backend, 3> kBackends{
 constexpr Words<NftSet, kNftSetCount> kNftSets{{{NftSet::kOwn, "own"},
                                                 {NftSet::kOwnAddress, "own_address"},
                                                 {NftSet::kPeerAddress, "peer_address"},
+                                                {NftSet::kPeer, "peer"},
                                                 {NftSet::kForeign, "foreign"},
                                                 {NftSet::kTxWireguard, "tx_wireguard"},
                                                 {NftSet::kRxWireguard, "rx_wireguard"},
@@ -75,6 +76,9 @@ constexpr Words<NftSet, kNftSetCount> kNftSets{{{NftSet::kOwn, "own"},
                                                 {NftSet::kRxPlaintext, "rx_plaintext"},
                                                 {NftSet::kTxRequired, "tx_required"},
                                                 {NftSet::kRxRequired, "rx_required"}}};
+
+constexpr Words<LinkSysctl, kLinkSysctlCount> kLinkSysctls{
+    {{LinkSysctl::kRpFilter, "rp_filter"}, {LinkSysctl::kSrcValidMark, "src_valid_mark"}}};
 
 bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
@@ -87,6 +91,7 @@ std::string_view to_string(Reason reason) { return word(kReasons, reason); }
 std::string_view explain(Reason reason) { return word(kExplanations, reason); }
 std::string_view to_string(Backend backend) { return word(kBackends, backend); }
 std::string_view to_string(NftSet set) { return word(kNftSets, set); }
+std::string_view to_string(LinkSysctl sysctl) { return word(kLinkSysctls, sysctl); }
 std::optional<Mode> parse_mode(std::string_view text) { return value_of(kModes, text); }
 std::optional<State> parse_state(std::string_view text) { return value_of(kStates, text); }
 std::optional<Reason> parse_reason(std::string_view text) { return value_of(kReasons, text); }

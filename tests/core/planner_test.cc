@@ -320,13 +320,43 @@ TEST_F(PlanOrder, AStrictReversePathFilterIsLoosenedAndALooseOneLeft) {
   Mirror mirror;
   Desired desired;
   DesiredDevice device;
-  device.loosened_links = {"eth0", "eth1", "eth2"};
+  for (const char* link : {"eth0", "eth1", "eth2", "gone0"})
+    device.link_settings.push_back({link, LinkSysctl::kRpFilter, 2});
   desired.set_device(device);
-  mirror.set_rp_filter("eth0", 1);
-  mirror.set_rp_filter("eth1", 2);
-  mirror.set_rp_filter("eth2", 0);
+  mirror.set_link_setting({"eth0", LinkSysctl::kRpFilter, 1});
+  mirror.set_link_setting({"eth1", LinkSysctl::kRpFilter, 2});
+  mirror.set_link_setting({"eth2", LinkSysctl::kRpFilter, 0});
   EXPECT_THAT(lines(make_plan(desired, mirror, {}, {}, {true, false})),
-              ElementsAre("rp_filter: eth0 = 2"));
+              ElementsAre("sysctl: net.ipv4.conf.eth0.rp_filter = 2"));
+}
+
+TEST_F(PlanOrder, AReversePathCheckThatOverlooksTheMarkIsTaughtToHeedIt) {
+  Mirror mirror;
+  Desired desired;
+  DesiredDevice device;
+  for (const char* link : {"eth0", "eth1"})
+    device.link_settings.push_back({link, LinkSysctl::kSrcValidMark, 1});
+  desired.set_device(device);
+  mirror.set_link_setting({"eth0", LinkSysctl::kSrcValidMark, 0});
+  mirror.set_link_setting({"eth1", LinkSysctl::kSrcValidMark, 1});
+  const Plan plan = make_plan(desired, mirror, {}, {}, {true, false});
+  EXPECT_THAT(lines(plan), ElementsAre("sysctl: net.ipv4.conf.eth0.src_valid_mark = 1"));
+  mirror.apply(plan.front());
+  EXPECT_THAT(make_plan(desired, mirror, {}, {}, {true, false}), IsEmpty());
+}
+
+TEST_F(PlanOrder, OnlyAnUnderlayLinkWithoutAnIpv4AddressNeedsTheMark) {
+  LocalNode local;
+  local.device_name = "mesh0";
+  local.underlay_links = {"eth0", "eth1"};
+  local.unnumbered_links = {"eth1"};
+  EXPECT_TRUE(desired_device(local, true).link_settings.empty()) << "without WireGuard";
+  local.backend = Backend::kKernel;
+  EXPECT_THAT(desired_device(local, true).link_settings,
+              ElementsAre(LinkSetting{"mesh0", LinkSysctl::kRpFilter, 2},
+                          LinkSetting{"eth0", LinkSysctl::kRpFilter, 2},
+                          LinkSetting{"eth1", LinkSysctl::kRpFilter, 2},
+                          LinkSetting{"eth1", LinkSysctl::kSrcValidMark, 1}));
 }
 
 TEST_F(PlanOrder, WithoutNftablesThePlanHasNone) {

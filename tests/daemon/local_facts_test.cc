@@ -12,6 +12,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 class LocalFacts : public ::testing::Test {
  protected:
@@ -148,11 +149,22 @@ TEST_F(LocalFacts, WithoutAnUnderlayLinkTheMtuIsLeftAlone) {
   EXPECT_EQ(filled().mtu, 0U);
 }
 
-TEST_F(LocalFacts, OnlyTheDeviceAndTheUnderlayLinksAreLoosened) {
+TEST_F(LocalFacts, UnderlayLinksAreThoseWithAnUnderlayAddress) {
   config.node.addresses = {ip("192.0.2.1")};
   kernel.add_address(link("eth0"), ip("192.0.2.1"), 24);
   kernel.add_address(link("br0"), ip("10.1.0.1"), 24);
-  EXPECT_THAT(filled().loosened_links, ElementsAre("eth0", "mesh0"));
+  EXPECT_THAT(filled().underlay_links, ElementsAre("eth0"));
+  EXPECT_THAT(filled().unnumbered_links, IsEmpty());
+}
+
+TEST_F(LocalFacts, AnUnderlayLinkIsUnnumberedUntilItHasAnyIpv4Address) {
+  config.node.addresses = {ip("2001:db8::1")};
+  const int uplink = link("eth0");
+  kernel.add_address(uplink, ip("2001:db8::1"), 64);
+  kernel.add_address(link("br0"), ip("10.1.0.1"), 24);
+  EXPECT_THAT(filled().unnumbered_links, ElementsAre("eth0"));
+  kernel.add_address(uplink, ip("169.254.3.4"), 16);
+  EXPECT_THAT(filled().unnumbered_links, IsEmpty());
 }
 
 }  // namespace

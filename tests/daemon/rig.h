@@ -53,8 +53,8 @@ class CountingDataplane final : public Dataplane {
     ++calls["read-counters"];
     return inner_.read_counters();
   }
-  Result<int> read_rp_filter(const std::string& link) override {
-    return inner_.read_rp_filter(link);
+  Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) override {
+    return inner_.read_link_sysctl(link, sysctl);
   }
   Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) override {
     return inner_.lookup(destination, mark);

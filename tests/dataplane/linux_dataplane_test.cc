@@ -270,7 +270,7 @@ TEST_F(LinuxDataplaneTest, AWholePlanIsApplied) {
          {"", ConfigureLink{1380, true}},
          {"", AddAddress{ip("10.1.0.1")}},
          {"", AddAddress{ip("fd01::1")}},
-         {"", SetRpFilter{"under0", 2}},
+         {"", SetLinkSysctl{{"under0", LinkSysctl::kRpFilter, 2}}},
          {"node-b", ChangePeer{change}},
          {"node-b", PutElement{element}},
          {"node-b", PutRoute{route("10.2.0.0/24", RouteType::kUnicast)}},
@@ -288,7 +288,7 @@ TEST_F(LinuxDataplaneTest, AWholePlanIsApplied) {
   EXPECT_THAT(*dataplane().read_rules(), Contains(rule));
   EXPECT_THAT(*dataplane().read_elements(), ElementsAre(element));
   EXPECT_EQ(dataplane().read_counters()->size(), 1U);
-  EXPECT_EQ(*dataplane().read_rp_filter("under0"), 2);
+  EXPECT_EQ(*dataplane().read_link_sysctl("under0", LinkSysctl::kRpFilter), 2);
   EXPECT_EQ(dataplane().lookup(ip("10.2.0.9"), 0)->oif, device->ifindex);
   const auto link = dataplane().read_links();
   for (const Link& one : *link)
@@ -330,7 +330,7 @@ TEST_F(LinuxDataplaneTest, AFailedOperationHoldsBackItsNodesLaterOnesAndNobodyEl
 TEST_F(LinuxDataplaneTest, AFailedOperationOfNoNodeHoldsNothingBack) {
   ensure();
   const auto results = dataplane().apply(
-      std::vector<Operation>{{"", SetRpFilter{"nosuchlink", 2}},
+      std::vector<Operation>{{"", SetLinkSysctl{{"nosuchlink", LinkSysctl::kRpFilter, 2}}},
                              {"", AddAddress{ip("10.1.0.1")}},
                              {"node-b", PutRoute{route("10.2.0.0/24", RouteType::kThrow)}}});
   EXPECT_THAT(in_words(results), ElementsAre("failed", "done", "done"));
@@ -408,14 +408,18 @@ TEST_F(LinuxDataplaneTest, ALongPlanOfOurOwnDoesNotOverrunTheEvents) {
   for (const KernelEvent& event : events) ASSERT_FALSE(std::holds_alternative<OverrunEvent>(event));
 }
 
-TEST_F(LinuxDataplaneTest, RpFilterOfOddlyNamedLinksAndOfAll) {
+TEST_F(LinuxDataplaneTest, SettingsOfOddlyNamedLinksAndOfAll) {
   run("ip link add we.ird-1 type veth peer name far0");
-  apply({{"", SetRpFilter{"we.ird-1", 2}}, {"", SetRpFilter{"all", 1}}});
-  EXPECT_EQ(*dataplane().read_rp_filter("we.ird-1"), 2);
-  EXPECT_EQ(*dataplane().read_rp_filter("all"), 1);
-  EXPECT_EQ(dataplane().read_rp_filter("gone0").error().code, ErrorCode::kNotFound);
-  for (const char* bad : {"", ".", "..", "../../../x", "a/b", "muchtoolonganame"})
-    EXPECT_EQ(dataplane().read_rp_filter(bad).error().code, ErrorCode::kInvalid) << bad;
+  for (const LinkSysctl sysctl : {LinkSysctl::kRpFilter, LinkSysctl::kSrcValidMark}) {
+    apply({{"", SetLinkSysctl{{"we.ird-1", sysctl, 0}}}, {"", SetLinkSysctl{{"all", sysctl, 1}}}});
+    EXPECT_EQ(*dataplane().read_link_sysctl("we.ird-1", sysctl), 0) << "its own, not that of all";
+    EXPECT_EQ(*dataplane().read_link_sysctl("all", sysctl), 1);
+    apply({{"", SetLinkSysctl{{"we.ird-1", sysctl, 1}}}});
+    EXPECT_EQ(*dataplane().read_link_sysctl("we.ird-1", sysctl), 1);
+    EXPECT_EQ(dataplane().read_link_sysctl("gone0", sysctl).error().code, ErrorCode::kNotFound);
+    for (const char* bad : {"", ".", "..", "../../../x", "a/b", "muchtoolonganame"})
+      EXPECT_EQ(dataplane().read_link_sysctl(bad, sysctl).error().code, ErrorCode::kInvalid) << bad;
+  }
 }
 
 }  // namespace

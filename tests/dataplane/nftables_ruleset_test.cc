@@ -54,6 +54,21 @@ constexpr std::string_view kChains = R"(
 		meta nfproto vmap { ipv4 : jump arrives4, ipv6 : jump arrives6 } comment "everything else"
 	}
 
+	chain prerouting_last {
+		type filter hook prerouting priority security; policy accept;
+		iifname != "mesh0" ip saddr @peer4 ip daddr != @peer4 meta mark set meta mark | 0x00002000 comment "came past the mesh: so does the reverse-path check"
+	}
+
+	chain input_first {
+		type filter hook input priority raw; policy accept;
+		iifname != "mesh0" ip saddr @peer4 ip daddr != @peer4 meta mark set meta mark & 0xffffdfff comment "routed: the mark has done"
+	}
+
+	chain forward_first {
+		type filter hook forward priority raw; policy accept;
+		iifname != "mesh0" ip saddr @peer4 ip daddr != @peer4 meta mark set meta mark & 0xffffdfff comment "routed: the mark has done"
+	}
+
 	chain output {
 		type route hook output priority mangle; policy accept;
 		oifname != "lo" meta mark & 0x00002000 != 0x00002000 ip saddr != @own4 ip daddr @foreign4 meta mark set meta mark | 0x00002000 comment "IPv4 source not in this node's record: keeps the path it had without meshd"

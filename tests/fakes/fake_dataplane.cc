@@ -27,7 +27,7 @@ bool overlap(const NftElement& a, const NftElement& b) {
 FakeDataplane::FakeDataplane(const Clock& clock)
     : clock_(clock), event_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   links_[1] = {1, "lo", "", 65536, true, true, true};
-  rp_filter_["all"] = 0;
+  link_sysctls_["all"] = {};
 }
 
 // --- faults ---
@@ -67,7 +67,7 @@ Result<BackendChoice> FakeDataplane::ensure_device(const DeviceSpec& spec) {
   links_[device_index_] = {
       device_index_, spec.name, available_ == Backend::kKernel ? "wireguard" : "tun", 1420, false,
       false,         false};
-  rp_filter_[spec.name] = 0;
+  link_sysctls_[spec.name] = {};
   event(LinkEvent{device_link(), false});
   return BackendChoice{available_, unavailable_reason_, true};
 }
@@ -121,10 +121,10 @@ Result<std::vector<NftCounter>> FakeDataplane::read_counters() {
   return counters;
 }
 
-Result<int> FakeDataplane::read_rp_filter(const std::string& link) {
-  const auto found = rp_filter_.find(link);
-  if (found == rp_filter_.end()) return gone(link);
-  return found->second;
+Result<int> FakeDataplane::read_link_sysctl(const std::string& link, LinkSysctl sysctl) {
+  const auto found = link_sysctls_.find(link);
+  if (found == link_sysctls_.end()) return gone(link);
+  return found->second.at(static_cast<std::size_t>(sysctl));
 }
 
 // The first link that is neither loopback nor the device carries everything, with its first address
@@ -197,10 +197,10 @@ struct FakeDataplane::Execute {
     kernel.remove_address(kernel.device_index_, act.address);
     return {};
   }
-  Result<void> operator()(const SetRpFilter& act) const {
-    const auto found = kernel.rp_filter_.find(act.link);
-    if (found == kernel.rp_filter_.end()) return gone(act.link);
-    found->second = act.value;
+  Result<void> operator()(const SetLinkSysctl& act) const {
+    const auto found = kernel.link_sysctls_.find(act.setting.link);
+    if (found == kernel.link_sysctls_.end()) return gone(act.setting.link);
+    found->second.at(static_cast<std::size_t>(act.setting.sysctl)) = act.setting.value;
     return {};
   }
   Result<void> operator()(const PutRule& act) const {
@@ -334,7 +334,7 @@ void FakeDataplane::set_backend(Backend backend, std::string reason) {
 int FakeDataplane::add_link(const std::string& name, std::uint32_t mtu) {
   const int index = next_index_++;
   links_[index] = {index, name, "veth", mtu, true, true, false};
-  rp_filter_[name] = 0;
+  link_sysctls_[name] = {};
   event(LinkEvent{links_[index], false});
   return index;
 }
@@ -400,7 +400,7 @@ void FakeDataplane::delete_device() {
   if (!has_device()) return;
   drop_device_routes(true);
   const Link link = device_link();
-  rp_filter_.erase(link.name);
+  link_sysctls_.erase(link.name);
   links_.erase(device_index_);
   device_index_ = 0;
   peers_.clear();

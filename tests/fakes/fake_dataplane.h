@@ -8,6 +8,7 @@
 // operation. One thread.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <limits>
 #include <map>
@@ -36,7 +37,7 @@ class FakeDataplane final : public Dataplane {
   Result<std::vector<Rule>> read_rules() override;
   Result<std::vector<NftElement>> read_elements() override;
   Result<std::vector<NftCounter>> read_counters() override;
-  Result<int> read_rp_filter(const std::string& link) override;
+  Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) override;
   Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) override;
   std::vector<Result<void>> apply(std::span<const Operation> operations) override;
   int event_fd() const override { return event_fd_.get(); }
@@ -141,7 +142,7 @@ class FakeDataplane final : public Dataplane {
   std::optional<NftSpec> ruleset_;
   std::set<NftElement> elements_;
   std::map<NftElement, NftCounter> counters_;
-  std::map<std::string, int> rp_filter_;
+  std::map<std::string, std::array<int, kLinkSysctlCount>> link_sysctls_;  // index: LinkSysctl
   std::uint32_t table_w_ = 0;
   std::uint32_t table_h_ = 0;
 
