@@ -60,6 +60,7 @@ struct DesiredDevice {
   std::vector<Rule> rules;
   std::vector<LinkSetting> link_settings;
   NftSpec nft;
+  std::set<std::uint32_t> tables;  // W and H
   friend bool operator==(const DesiredDevice&, const DesiredDevice&) = default;
 };
 

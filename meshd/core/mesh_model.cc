@@ -8,6 +8,9 @@ void MeshModel::set_local(LocalNode local, Instant) {
   if (local == local_) return;
   // Having withdrawn my key, I cannot know what the others still have of it.
   if (local_.withdrawn() && !local.withdrawn() && !peers_.empty()) start_over_ = true;
+  // What I send tells the peers where I listen now.
+  if (local_.listen_port != 0 && local_.listen_port != local.listen_port)
+    for (auto& [node, peer] : peers_) peer.show_endpoint();
   local_ = std::move(local);
   OwnClaims own;
   own.cidrs = local_.cidrs;
@@ -93,9 +96,9 @@ void MeshModel::forget(const std::string& node) {
 
 void MeshModel::adopt(const Mirror& mirror) {
   for (const auto& [key, route] : mirror.routes()) {
-    const bool guard = key.table == local_.table_w && key.metric == kGuardMetric;
-    const bool host = key.table == local_.table_h && route.type == RouteType::kUnicast;
-    if ((!guard && !host) || route.protocol != kProtocol) continue;
+    // In whichever tables an earlier configuration had them.
+    const bool guard = key.metric == kGuardMetric;
+    if ((!guard && route.type != RouteType::kUnicast) || route.protocol != kProtocol) continue;
     Adopted& adopted = adopted_[key.destination];
     adopted.key = mirror.allowed_to(key.destination);
     adopted.session = adopted.key && mirror.peers().at(*adopted.key).last_handshake.has_value();

@@ -67,6 +67,10 @@ class Peer {
   void update_keys(const LocalNode& local, const KeyFacts& facts, Instant now);
   // I had withdrawn my key: what was proven before must be proven again.
   void start_over(const LocalNode& local, Instant now);
+  // My own endpoint has changed: the peer learns it from the next packet it hears.
+  void show_endpoint() {
+    if (active_) active_->owes_answer = true;
+  }
   // A sample of one of its keys. Returns true when something to decide on changed.
   bool observe(const PublicKey& key, const HealthSample& sample);
   const std::optional<KeySlot>& active() const { return active_; }

@@ -8,6 +8,7 @@ namespace {
 
 // The order of acts. Within a step, the order of planning stays.
 enum Step {
+  kRuleset,       // the nftables table, before the device listens on a port that it redirects to
   kDevice,        // key, port, fwmark, addresses, MTU, up
   kCounting,      // nftables: guards and counters stand before the traffic they watch
   kStopSending,   // routes away from the device, before the peer there loses anything
@@ -17,6 +18,7 @@ enum Step {
   kHandshakes,    //
   kRules,         // last: they turn the tables on
   kClearing,      // what nothing uses any more
+  kOldTables,     // routes of tables that no rule leads to any more
   kStepCount,
 };
 
@@ -88,7 +90,7 @@ class Planner {
   void plan_nftables() {
     if (!limits_.nftables) return;
     const bool install = !mirror_.ruleset_installed();
-    if (install) add(kCounting, kNftables, InstallRuleset{desired_.device().nft});
+    if (install) add(kRuleset, kNftables, InstallRuleset{desired_.device().nft});
     const bool everything = touched_.everything || install;
     const auto& want = desired_.elements();
     const std::set<NftElement> none;
@@ -214,8 +216,9 @@ class Planner {
     const bool present = found != mirror_.routes().end();
     if (wanted == desired_.routes().end()) {
       if (!present || found->second.protocol != kProtocol || !limits_.may_remove) return;
-      const Step step =
-          found->second.type == RouteType::kUnicast ? kStopSending : clearing_step(key);
+      const Step step = !desired_.device().tables.contains(key.table) ? kOldTables
+                        : found->second.type == RouteType::kUnicast   ? kStopSending
+                                                                      : clearing_step(key);
       add(step, sender_of(key.destination), RemoveRoute{found->second});
       return;
     }

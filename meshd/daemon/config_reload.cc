@@ -51,10 +51,6 @@ void compare_wireguard(ChangedKeys& changed, const WireguardConfig& running,
                        const WireguardConfig& wanted) {
   changed.compare("wireguard.backend", running.backend, wanted.backend);
   changed.compare("wireguard.interface", running.interface, wanted.interface);
-  changed.compare("wireguard.listenPort", running.listen_port, wanted.listen_port);
-  changed.compare("wireguard.fwmark", running.fwmark, wanted.fwmark);
-  changed.compare("wireguard.routingTable", running.routing_table, wanted.routing_table);
-  changed.compare("wireguard.rulePriority", running.rule_priority, wanted.rule_priority);
 }
 
 }  // namespace

@@ -3,6 +3,12 @@
 #include <algorithm>
 
 namespace mesh {
+namespace {
+
+// Default, main and local: large, and never ours.
+bool is_system_table(std::uint32_t table) { return table >= 253 && table <= 255; }
+
+}  // namespace
 
 void KernelView::set_scope(std::string device_name, Mirror::Tables tables) {
   device_name_ = std::move(device_name);
@@ -34,7 +40,19 @@ Result<void> KernelView::read_link_settings() {
   return {};
 }
 
+void KernelView::forget_ruleset(const std::map<NftElement, std::string>& owners, Touched& touched) {
+  read_counters(owners);
+  mirror_.set_elements(std::nullopt, touched);
+}
+
 Result<void> KernelView::read_everything(Touched& touched) {
+  const auto start = std::chrono::steady_clock::now();
+  auto result = read_all(touched);
+  comparison_cost_ = std::chrono::steady_clock::now() - start;
+  return result;
+}
+
+Result<void> KernelView::read_all(Touched& touched) {
   auto links = dataplane_.read_links();
   if (!links) return links.error();
   mirror_.set_links(*links);
@@ -42,16 +60,21 @@ Result<void> KernelView::read_everything(Touched& touched) {
   if (!addresses) return addresses.error();
   mirror_.set_addresses(*addresses);
   if (auto device = read_device(touched); !device) return device;
+  auto rules = dataplane_.read_rules();
+  if (!rules) return rules.error();
+  mirror_.set_rules(*rules);
+  // Where our own rules lead to is ours, under whatever configuration it was made.
+  for (const Rule& rule : *rules)
+    if (rule.protocol == kProtocol && !is_system_table(rule.table)) old_tables_.insert(rule.table);
+  std::set<std::uint32_t> tables = old_tables_;
+  tables.insert({tables_.w, tables_.h});
   std::vector<Route> routes;
-  for (const std::uint32_t table : {tables_.w, tables_.h}) {
+  for (const std::uint32_t table : tables) {
     auto part = dataplane_.read_routes(table);
     if (!part) return part.error();
     routes.insert(routes.end(), part->begin(), part->end());
   }
   mirror_.set_routes(routes, touched);
-  auto rules = dataplane_.read_rules();
-  if (!rules) return rules.error();
-  mirror_.set_rules(*rules);
   // Without a table there is nothing to compare with. A dump that failed says nothing: a table made
   // anew for its sake would lose the counters.
   auto elements = dataplane_.read_elements();

@@ -32,18 +32,25 @@ class KernelView {
   const Mirror& mirror() const { return mirror_; }
   Traffic& traffic() { return traffic_; }
   const Traffic& traffic() const { return traffic_; }
+  // The table is to be made anew, of another text: its last counts are taken before.
+  void forget_ruleset(const std::map<NftElement, std::string>& owners, Touched& touched);
+  // What the last of each took.
   Duration sample_cost() const { return sample_cost_; }
+  Duration comparison_cost() const { return comparison_cost_; }
 
  private:
+  Result<void> read_all(Touched& touched);
   Result<void> read_device(Touched& touched);
   Result<void> read_link_settings();
 
   Dataplane& dataplane_;
   std::string device_name_;
   Mirror::Tables tables_;
+  std::set<std::uint32_t> old_tables_;  // of an earlier configuration
   Mirror mirror_;
   Traffic traffic_;
   Duration sample_cost_{};
+  Duration comparison_cost_{};
 };
 
 }  // namespace mesh

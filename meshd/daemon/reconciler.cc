@@ -13,7 +13,14 @@ namespace {
 constexpr Duration kDeviceProblemPatience = std::chrono::seconds(3);
 constexpr Duration kFindAddresses = std::chrono::seconds(10);
 constexpr Duration kShortestPause = std::chrono::milliseconds(1);
-constexpr Duration kFullComparison = std::chrono::seconds(60);
+// Everything is compared this often, or more seldom where that would take more than one part in
+// kComparisonShare of the time.
+constexpr Duration kFullComparison = std::chrono::seconds(5);
+constexpr int kComparisonShare = 200;
+// After the listen port has moved, the old one leads to it: long enough for every peer to hear of
+// it, from the store or from the first packet.
+constexpr Duration kFormerPort = std::chrono::minutes(10);
+constexpr std::size_t kMostFormerPorts = 4;
 // WireGuard has no events. Somebody who waits for a handshake makes us look often; a settled mesh,
 // now and then. Either way looking never takes more than one part in kSampleShare of the time.
 constexpr Duration kSampleSettled = std::chrono::seconds(1);
@@ -58,6 +65,10 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       device_(dataplane, metrics, problems_),
       own_record_(options_.publish),
       drifted_(nothing_touched()) {
+  set_scope();
+}
+
+void Reconciler::set_scope() {
   kernel_.set_scope(config_.wireguard.interface,
                     {config_.wireguard.routing_table, config_.wireguard.host_table()});
 }
@@ -99,7 +110,16 @@ void Reconciler::on_kernel_events() {
 }
 
 void Reconciler::reconfigure(Config config) {
+  const std::uint16_t port = config_.wireguard.listen_port;
   config_ = std::move(config);
+  if (port != config_.wireguard.listen_port)
+    former_ports_[port] = clock_.now().monotonic + kFormerPort;
+  former_ports_.erase(config_.wireguard.listen_port);
+  while (former_ports_.size() > kMostFormerPorts)
+    former_ports_.erase(
+        std::ranges::min_element(former_ports_, {}, [](const auto& item) { return item.second; }));
+  set_scope();
+  read_everything_ = true;  // the tables may be others
   log::configure(config_.log, config_.node.name);
 }
 
@@ -162,7 +182,8 @@ void Reconciler::read_kernel(Instant now) {
   drifted_.merge(touched);
   read_everything_ = false;
   sample_now_ = true;
-  next_full_ = now.monotonic + kFullComparison;
+  next_full_ =
+      now.monotonic + std::max(kFullComparison, kernel_.comparison_cost() * kComparisonShare);
 }
 
 void Reconciler::sample_device(Instant now) {
@@ -196,6 +217,8 @@ bool Reconciler::device_is_right() const {
 
 void Reconciler::update_local(Instant now) {
   LocalNode local = local_from_config(config_);
+  std::erase_if(former_ports_, [&](const auto& item) { return item.second <= now.monotonic; });
+  for (const auto& [port, until] : former_ports_) local.former_ports.insert(port);
   const Mirror& mirror = kernel_.mirror();
   if (local.addresses.empty()) local.addresses = found_addresses(now);
   fill_from_links(local, config_, mirror);
@@ -266,7 +289,11 @@ void Reconciler::decide(Instant now) {
   LocalNode local = model_.local();
   if (!device_problem_.empty())
     local.backend = device_.choice().backend;  // not used by peers, still to be put right
-  desired_.set_device(desired_device(local, true));
+  DesiredDevice device = desired_device(local, true);
+  if (decided_ && device.nft != desired_.device().nft)
+    kernel_.forget_ruleset(desired_.elements(), touched_);
+  desired_.set_device(std::move(device));
+  decided_ = true;
   touched_.merge(held_.touched());
   Plan plan = make_plan(desired_, kernel_.mirror(), touched_, requests, limits(now));
   execute(held_.release(std::move(plan), now.monotonic), now);
@@ -429,6 +456,7 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   consider(held_.next());
   consider(own_record_again_);
   consider(model_.deadline(now.monotonic));
+  for (const auto& [port, until] : former_ports_) consider(until);
   // Whatever is late, the loop breathes.
   return std::max(next, now.monotonic + kShortestPause);
 }

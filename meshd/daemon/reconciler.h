@@ -57,6 +57,7 @@ class Reconciler {
   const std::string& not_ready() const { return not_ready_; }
 
  private:
+  void set_scope();
   // --- gather ---
   void gather(Instant now);
   void read_kernel(Instant now);
@@ -94,6 +95,7 @@ class Reconciler {
   OwnRecord own_record_;
   Touched touched_;
 
+  bool decided_ = false;
   bool adopted_ = false;         // what was running at the start has been taken over
   bool read_everything_ = true;  // the mirror cannot be trusted
   bool sample_now_ = true;
@@ -118,6 +120,7 @@ class Reconciler {
   MonotonicTime read_again_{};
   Backoff read_pause_{std::chrono::milliseconds(200), std::chrono::seconds(30)};
   std::optional<MonotonicTime> own_record_again_;
+  std::map<std::uint16_t, MonotonicTime> former_ports_;  // until when each leads to the new one
   std::set<LocalAddress> searched_addresses_;
   MonotonicTime find_addresses_at_{};
 };

@@ -130,6 +130,17 @@ std::vector<Chain> reverse_path_chains(const NftSpec& spec) {
                    spec)};
 }
 
+// Peers that have not heard of the new port reach it by the old one. Not by connection tracking,
+// which would not look at flows that it knows.
+Chain moved_port(const NftSpec& spec) {
+  Chain chain{"moved_port", "type filter hook prerouting priority raw; policy accept;", {}};
+  for (const std::uint16_t port : spec.former_ports)
+    chain.rules.push_back(
+        {fmt::format("fib daddr type local udp dport {} udp dport set {}", port, spec.listen_port),
+         fmt::format("WireGuard listened on {} before", port)});
+  return chain;
+}
+
 std::string by_family(std::string_view verb_and_chain) {
   return fmt::format("meta nfproto vmap {{ ipv4 : {0}4, ipv6 : {0}6 }}", verb_and_chain);
 }
@@ -167,6 +178,7 @@ std::vector<Chain> all_chains(const NftSpec& spec) {
                     "type filter hook prerouting priority mangle; policy accept;",
                     {{"iifname \"lo\" return", "this host to itself"},
                      {by_family("jump arrives"), "everything else"}}});
+  if (!spec.former_ports.empty()) chains.push_back(moved_port(spec));
   for (Chain& chain : reverse_path_chains(spec)) chains.push_back(std::move(chain));
   chains.push_back(output(spec));
   chains.push_back(forward(spec));
@@ -202,6 +214,28 @@ bool is_plain_name(std::string_view name) {
 }
 
 constexpr std::string_view kTagStart = "meshd 1 ";
+constexpr std::size_t kMostFormerPorts = 4;  // a table's comment is short
+
+// " 51821<51820,51819 HASH", or " HASH".
+bool read_ports(std::string_view text, NftSpec& spec) {
+  const std::size_t less = text.find('<');
+  if (less == std::string_view::npos) return true;
+  const auto read = [](std::string_view& rest, std::uint16_t& port) {
+    if (rest.empty()) return false;
+    rest.remove_prefix(1);
+    const auto parsed = std::from_chars(rest.data(), rest.data() + rest.size(), port);
+    rest.remove_prefix(static_cast<std::size_t>(parsed.ptr - rest.data()));
+    return parsed.ec == std::errc() && port != 0;
+  };
+  std::string_view rest = text;
+  if (!read(rest, spec.listen_port)) return false;
+  while (!rest.empty() && rest.front() != ' ') {
+    std::uint16_t port = 0;
+    if (!read(rest, port)) return false;
+    spec.former_ports.insert(port);
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -223,6 +257,9 @@ Result<NftRuleset> make_ruleset(const NftSpec& spec) {
                       spec.device.substr(0, 64));
   if (spec.fwmark == 0)
     return make_error(ErrorCode::kInvalid, "nftables: the mark 0 would be on every packet");
+  if (spec.former_ports.size() > kMostFormerPorts || spec.former_ports.contains(spec.listen_port))
+    return make_error(ErrorCode::kInvalid, "nftables: at most {} ports can have moved",
+                      kMostFormerPorts);
   NftRuleset ruleset;
   std::string body;
   for (const SetInfo& info : kSets)
@@ -233,8 +270,12 @@ Result<NftRuleset> make_ruleset(const NftSpec& spec) {
   }
   std::stable_sort(ruleset.rules.begin(), ruleset.rules.end(),
                    [](const NftRuleLabel& a, const NftRuleLabel& b) { return a.chain < b.chain; });
-  ruleset.tag =
-      fmt::format("{}{} {:#x} {:016x}", kTagStart, spec.device, spec.fwmark, hash_of(body));
+  std::string ports;  // " 51821<51820,51819"
+  for (const std::uint16_t port : spec.former_ports)
+    ports +=
+        ports.empty() ? fmt::format(" {}<{}", spec.listen_port, port) : fmt::format(",{}", port);
+  ruleset.tag = fmt::format("{}{} {:#x}{} {:016x}", kTagStart, spec.device, spec.fwmark, ports,
+                            hash_of(body));
   ruleset.text = fmt::format(
       "table inet {0}\ndelete table inet {0}\ntable inet {0} {{\n\tcomment \"{1}\"\n{2}}}\n",
       kNftTable, ruleset.tag, body);
@@ -250,7 +291,8 @@ std::optional<NftSpec> parse_ruleset_tag(std::string_view tag) {
   if (!mark.starts_with("0x")) return std::nullopt;
   NftSpec spec{.device = std::string(rest.substr(0, space)), .fwmark = 0};
   const auto parsed = std::from_chars(mark.data() + 2, mark.data() + mark.size(), spec.fwmark, 16);
-  if (parsed.ec != std::errc()) return std::nullopt;
+  if (parsed.ec != std::errc() || !read_ports({parsed.ptr, mark.data() + mark.size()}, spec))
+    return std::nullopt;
   const auto ruleset = make_ruleset(spec);
   if (!ruleset || ruleset->tag != tag) return std::nullopt;  // of another text
   return spec;
