@@ -42,6 +42,10 @@ class Dataplane {
   // wireguard-go's TUN is never touched: kNone with the reason. Errors: kPermission when
   // CAP_NET_ADMIN is missing.
   virtual Result<BackendChoice> ensure_device(const DeviceSpec& spec) = 0;
+  // Takes the mesh device down for good, with all that is on it; wireguard-go ends. That it is not
+  // there is success; a link that ensure_device would not adopt stays. Blocks for as long as the
+  // kernel takes to free the peers, up to some milliseconds each.
+  virtual Result<void> remove_device(const DeviceSpec& spec) = 0;
   // The key that WgDeviceChange::set_private_key writes. It must outlive the data plane or be
   // replaced by another call.
   virtual void set_identity(const PrivateKey* key) = 0;

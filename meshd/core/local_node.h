@@ -23,6 +23,7 @@ struct LocalNode {
   std::set<IpAddress>
       host_addresses;  // of every link but the mesh device and loopback; no link-local ones
   Mode mode = Mode::kPrefer;
+  bool drained = false;  // leaves the mesh on purpose, or has left it
   bool host_traffic = false;
   Duration fallback_after{};
   std::uint16_t keepalive = 0;  // seconds, of proven peers
@@ -44,7 +45,7 @@ struct LocalNode {
   friend bool operator==(const LocalNode&, const LocalNode&) = default;
 
   bool has_wireguard() const { return backend != Backend::kNone; }
-  bool withdrawn() const { return mode == Mode::kOff; }
+  bool withdrawn() const { return mode == Mode::kOff || drained; }
   bool has_family(Family family) const;  // of the underlay
   // Whether this kernel can route the family at all.
   bool carries(Family family) const { return family == Family::kIpv4 || ipv6; }

@@ -324,6 +324,11 @@ std::optional<MonotonicTime> MeshModel::deadline(MonotonicTime now) const {
   return earliest;
 }
 
+std::string MeshModel::name_of_key(const PublicKey& key) const {
+  const auto& nodes = claims_.nodes_with_key(key);
+  return nodes.empty() ? "key " + key.abbreviated() : *nodes.begin();
+}
+
 const NodeRecord* MeshModel::own_record() const {
   return own_entry_ ? std::get_if<NodeRecord>(own_entry_.get()) : nullptr;
 }

@@ -55,6 +55,8 @@ class MeshModel {
   const NodeRecord* own_record() const;
   bool own_record_unreadable() const { return own_bad_; }
   bool store_answered() const { return store_answered_; }
+  // Whose it is, for people: a node's name, else the key's beginning.
+  std::string name_of_key(const PublicKey& key) const;
   bool unsettled() const { return !due_.empty(); }  // somebody waits for a handshake
 
  private:

@@ -225,6 +225,20 @@ StoreStatus read_store(const Json& object, Result<void>& outcome) {
   return store;
 }
 
+std::optional<DrainPhase> parse_drain_phase(std::string_view text) {
+  for (const DrainPhase phase : {DrainPhase::kNo, DrainPhase::kLeaving, DrainPhase::kLeft})
+    if (to_string(phase) == text) return phase;
+  return std::nullopt;
+}
+
+DrainStatus read_drain(const Json& object, Result<void>& outcome) {
+  DrainStatus drain;
+  Fields fields(object, "drain", outcome);
+  fields.read("phase", drain.phase, parse_drain_phase);
+  fields.read("waitsFor", drain.waits_for);
+  return drain;
+}
+
 RefusedRecord read_refused(const Json& object, const std::string& place, Result<void>& outcome) {
   RefusedRecord record;
   Fields fields(object, place, outcome);
@@ -260,6 +274,7 @@ Status read_status(const Json& object, Result<void>& outcome) {
   fields.read("listenPort", status.listen_port);
   fields.read("mode", status.mode, parse_mode);
   if (const Json* store = fields.find("store")) status.store = read_store(*store, outcome);
+  if (const Json* drain = fields.find("drain")) status.drain = read_drain(*drain, outcome);
   fields.read("repairs", status.repairs);
   fields.read("lastReconcile", status.last_reconcile, parse_time);
   fields.read("error", status.error);
@@ -274,6 +289,18 @@ Status read_status(const Json& object, Result<void>& outcome) {
 }
 
 }  // namespace
+
+std::string_view to_string(DrainPhase phase) {
+  switch (phase) {
+    case DrainPhase::kNo:
+      return "";
+    case DrainPhase::kLeaving:
+      return "leaving";
+    case DrainPhase::kLeft:
+      return "left";
+  }
+  return "";
+}
 
 Summary summarize(const Status& status) {
   Summary summary;
@@ -318,30 +345,32 @@ Json to_json(const Status& status) {
     refused.push_back({{"node", record.node}, {"message", record.message}});
   Json peers = Json::array();
   for (const PeerStatus& peer : status.peers) peers.push_back(to_json(peer));
-  return {{"schema", kStatusSchema},
-          {"node", status.node},
-          {"version", status.version},
-          {"backend", to_string(status.backend)},
-          {"backendReason", status.backend_reason},
-          {"interface", status.interface},
-          {"addresses", strings(status.addresses)},
-          {"cidrs", strings(status.cidrs)},
-          {"publicKey", status.public_key ? status.public_key->to_base64() : ""},
-          {"keyCreated", time_or_null(status.key_created)},
-          {"listenPort", status.listen_port},
-          {"mode", to_string(status.mode)},
-          {"store",
-           {{"type", status.store.type},
-            {"inSync", status.store.in_sync},
-            {"lastChange", time_or_null(status.store.last_change)},
-            {"error", status.store.error}}},
-          {"summary", summary_of(status)},
-          {"repairs", status.repairs},
-          {"lastReconcile", time_or_null(status.last_reconcile)},
-          {"error", status.error},
-          {"warnings", status.warnings},
-          {"refusedRecords", std::move(refused)},
-          {"peers", std::move(peers)}};
+  return {
+      {"schema", kStatusSchema},
+      {"node", status.node},
+      {"version", status.version},
+      {"backend", to_string(status.backend)},
+      {"backendReason", status.backend_reason},
+      {"interface", status.interface},
+      {"addresses", strings(status.addresses)},
+      {"cidrs", strings(status.cidrs)},
+      {"publicKey", status.public_key ? status.public_key->to_base64() : ""},
+      {"keyCreated", time_or_null(status.key_created)},
+      {"listenPort", status.listen_port},
+      {"mode", to_string(status.mode)},
+      {"store",
+       {{"type", status.store.type},
+        {"inSync", status.store.in_sync},
+        {"lastChange", time_or_null(status.store.last_change)},
+        {"error", status.store.error}}},
+      {"summary", summary_of(status)},
+      {"repairs", status.repairs},
+      {"drain", {{"phase", to_string(status.drain.phase)}, {"waitsFor", status.drain.waits_for}}},
+      {"lastReconcile", time_or_null(status.last_reconcile)},
+      {"error", status.error},
+      {"warnings", status.warnings},
+      {"refusedRecords", std::move(refused)},
+      {"peers", std::move(peers)}};
 }
 
 std::string to_json_text(const Status& status, int indent) {

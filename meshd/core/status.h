@@ -62,6 +62,17 @@ struct StoreStatus {
   friend bool operator==(const StoreStatus&, const StoreStatus&) = default;
 };
 
+// Whether this node leaves the mesh on purpose.
+enum class DrainPhase : std::uint8_t { kNo, kLeaving, kLeft };
+std::string_view to_string(DrainPhase phase);  // "", "leaving", "left"
+
+struct DrainStatus {
+  DrainPhase phase = DrainPhase::kNo;
+  std::string waits_for;  // while leaving: what keeps it, in words
+
+  friend bool operator==(const DrainStatus&, const DrainStatus&) = default;
+};
+
 // A record of a node that is not among the peers, because no version of it could ever be read.
 struct RefusedRecord {
   std::string node;
@@ -83,6 +94,7 @@ struct Status {
   std::uint16_t listen_port = 0;
   Mode mode = Mode::kPrefer;
   StoreStatus store;
+  DrainStatus drain;
   std::uint64_t repairs = 0;
   std::optional<WallTime> last_reconcile;
   std::string error;                  // what keeps this node from doing its work; "" when nothing

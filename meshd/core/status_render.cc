@@ -205,7 +205,12 @@ std::string render_summary(const Status& status, WallTime now) {
   if (!status.store.in_sync)
     parts.push_back(fmt::format("store {} out of sync (last change {})", status.store.type,
                                 format_age(status.store.last_change, now)));
-  if (status.backend == Backend::kNone) parts.emplace_back("no WireGuard on this node");
+  if (status.drain.phase == DrainPhase::kLeaving)
+    parts.push_back("leaving the mesh (waits for " + status.drain.waits_for + ")");
+  if (status.drain.phase == DrainPhase::kLeft)
+    parts.emplace_back("drained");
+  else if (status.backend == Backend::kNone)
+    parts.emplace_back("no WireGuard on this node");
   parts.push_back(peers_in_words(status));
   if (!status.refused_records.empty())
     parts.push_back(fmt::format("{} refused record{}", status.refused_records.size(),

@@ -6,6 +6,7 @@
 #include <array>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "core/status_render.h"
 #include "core/text.h"
@@ -17,6 +18,8 @@ namespace mesh::ctl {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr std::chrono::milliseconds kDrainPoll(200);
 
 Result<ExitCode> finish(std::string_view text, ExitCode code = ExitCode::kDone) {
   if (auto printed = print(text); !printed) return std::move(printed).error();
@@ -206,6 +209,26 @@ Result<ExitCode> run_command(const Client& client, const std::string& name) {
   const auto outcome = field_of(*body, "result");
   if (!outcome) return outcome.error();
   return finish(outcome->empty() ? name + ": done\n" : escape_lines(*outcome));
+}
+
+Result<ExitCode> drain(const Client& client, const DrainOptions& options) {
+  if (const auto begun = client.post("/v1/drain"); !begun) return begun.error();
+  const auto deadline = std::chrono::steady_clock::now() + options.timeout;
+  for (;;) {
+    const auto fetched = fetch_status(client);
+    if (!fetched) return fetched.error();
+    const DrainStatus& now = fetched->status.drain;
+    if (now.phase == DrainPhase::kLeft) return finish("left the mesh\n");
+    if (now.phase == DrainPhase::kNo)
+      return make_error(ErrorCode::kBusy, "somebody resumed the node before it had left the mesh");
+    if (!options.wait) return finish("leaving the mesh\n");
+    if (std::chrono::steady_clock::now() >= deadline)
+      return make_error(ErrorCode::kTimeout,
+                        "the node goes on leaving the mesh, but has not left it after {} s; it "
+                        "waits for {} (`meshctl resume` takes it back)",
+                        options.timeout.count(), escape_controls(now.waits_for));
+    std::this_thread::sleep_for(kDrainPoll);
+  }
 }
 
 Result<ExitCode> show_version(const Client& client) {

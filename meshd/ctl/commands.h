@@ -19,6 +19,11 @@ struct StatusOptions {
   std::chrono::milliseconds interval{2000};
 };
 
+struct DrainOptions {
+  bool wait = true;
+  std::chrono::seconds timeout{120};
+};
+
 Result<ExitCode> show_status(const Client& client, const StatusOptions& options);
 // Redraws until SIGINT, which ends the process with 0; shows errors and goes on.
 Result<ExitCode> watch_status(const Client& client, const StatusOptions& options);
@@ -29,7 +34,9 @@ Result<ExitCode> show_nodes(const Client& client, const std::string& output);
 Result<ExitCode> show_graph(const Client& client);
 Result<ExitCode> show_plan(const Client& client);
 Result<ExitCode> show_version(const Client& client);
-Result<ExitCode> run_command(const Client& client, const std::string& name);  // reload, drain…
-Result<ExitCode> show_completion(const std::string& shell);                   // asks nobody
+Result<ExitCode> run_command(const Client& client, const std::string& name);  // reload, resume
+// Begins to leave the mesh, and waits until the node has left it.
+Result<ExitCode> drain(const Client& client, const DrainOptions& options);
+Result<ExitCode> show_completion(const std::string& shell);  // asks nobody
 
 }  // namespace mesh::ctl

@@ -26,6 +26,8 @@ struct Arguments {
   std::optional<double> timeout;
   double interval = 2;
   StatusOptions status;
+  DrainOptions drain;
+  double patience = 120;
   std::string node;
   std::string peer_output = "text";
   std::string nodes_output = "table";
@@ -100,8 +102,26 @@ void add_simple(CLI::App& app, Arguments& arguments) {
     });
   };
   add_command("reload", "read the configuration again");
-  add_command("drain", "leave the mesh without losing a packet");
   add_command("resume", "come back after a drain");
+}
+
+void add_drain(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("drain", "leave the mesh without losing a packet");
+  command->add_flag("!--no-wait", arguments.drain.wait,
+                    "begin only; `meshctl status` tells the end");
+  command
+      ->add_option("--patience", arguments.patience,
+                   "seconds to wait until no peer sends through the tunnel any more")
+      ->check(CLI::Range(1.0, 86400.0))
+      ->capture_default_str();
+  command->callback([&arguments] {
+    arguments.changes = true;
+    arguments.chosen = [&arguments](const Client& client) {
+      DrainOptions chosen = arguments.drain;
+      chosen.timeout = std::chrono::round<std::chrono::seconds>(Seconds(arguments.patience));
+      return drain(client, chosen);
+    };
+  });
 }
 
 void add_completion(CLI::App& app, Arguments& arguments) {
@@ -130,6 +150,7 @@ void describe(CLI::App& app, Arguments& arguments) {
   add_peer(app, arguments);
   add_nodes(app, arguments);
   add_simple(app, arguments);
+  add_drain(app, arguments);
   add_completion(app, arguments);
 }
 

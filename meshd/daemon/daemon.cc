@@ -83,6 +83,7 @@ Result<void> Daemon::open() {
   options.key = key_.public_key();
   options.key_created = key_time(config_);
   options.version = kVersion;
+  options.drain_file = config_.keys.directory / "drained";
   options.publish = [this](NodeRecord record) { store_->publish(std::move(record)); };
   options.report = [this](std::shared_ptr<const Status> status) {
     status_.store(std::move(status));
@@ -207,9 +208,13 @@ Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&
 Result<std::string> Daemon::execute(const std::string& name) {
   if (name == "reload") return reload();
   if (name == "plan") return reconciler_->preview();
-  return make_error(
-      ErrorCode::kUnsupported,
-      "this meshd has no '{}' yet: set encryption.mode to off and reload to leave the mesh", name);
+  const bool drain = name == "drain";
+  if (!drain && name != "resume")
+    return make_error(ErrorCode::kUnsupported, "this meshd has no command '{}'", name);
+  auto begun = drain ? reconciler_->drain() : reconciler_->resume();
+  if (!begun) return begun.error();
+  act();
+  return std::string(drain ? "leaving the mesh\n" : "back in the mesh\n");
 }
 
 // --- --dry-run ---

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "meshd/daemon/log.h"
 
 namespace mesh {
@@ -52,6 +54,32 @@ bool DeviceKeeper::ensure(const Config& config, const Mirror& mirror, bool carri
   return choice_.backend != Backend::kNone;
 }
 
+bool DeviceKeeper::release(const Config& config, Instant now) {
+  if (released_ || (release_again_ && now.monotonic < *release_again_)) return false;
+  const auto removed = dataplane_.remove_device(
+      {config.wireguard.interface, config.wireguard.backend, config.wireguard.userspace_command});
+  if (!removed) {
+    metrics_.count_error("remove-device");
+    release_again_ = now.monotonic + pause_.next();
+    problems_.note(kPlace, removed.error().message);
+    return false;
+  }
+  problems_.clear(kPlace);
+  pause_.reset();
+  choice_ = {Backend::kNone, "drained: `meshctl resume` brings this node back", false};
+  known_ = released_ = true;
+  release_again_.reset();
+  retry_at_ = MonotonicTime::max();
+  return true;
+}
+
+void DeviceKeeper::look_again() {
+  release_again_.reset();
+  if (!std::exchange(released_, false)) return;
+  known_ = false;
+  retry_at_ = {};
+}
+
 void DeviceKeeper::note(const BackendChoice& choice, const Config& config, Instant now) {
   const bool changed =
       !known_ || choice.backend != choice_.backend || choice.reason != choice_.reason;
@@ -75,6 +103,7 @@ void DeviceKeeper::assume(const Config& config, const Mirror& mirror) {
 }
 
 std::optional<MonotonicTime> DeviceKeeper::next() const {
+  if (release_again_) return release_again_;
   if (known_ && choice_.backend != Backend::kNone) return std::nullopt;
   return retry_at_;
 }

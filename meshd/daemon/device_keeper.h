@@ -26,6 +26,10 @@ class DeviceKeeper {
   // `carries_traffic`: somebody's packets depend on the device. Returns true when it was made or
   // found by this call: all that is known of the kernel is out of date then.
   bool ensure(const Config& config, const Mirror& mirror, bool carries_traffic, Instant now);
+  // The node is drained: takes the device down, and keeps it so until look_again(). Returns true
+  // when it went by this call.
+  bool release(const Config& config, Instant now);
+  void look_again();
   // Without touching anything: what a start would find.
   void assume(const Config& config, const Mirror& mirror);
 
@@ -43,6 +47,8 @@ class DeviceKeeper {
   Problems& problems_;
   BackendChoice choice_;
   bool known_ = false;
+  bool released_ = false;
+  std::optional<MonotonicTime> release_again_;  // the device could not be taken down
   MonotonicTime retry_at_{};
   MonotonicTime made_at_{};
   Backoff pause_{std::chrono::seconds(1), std::chrono::seconds(30)};        // no answer at all

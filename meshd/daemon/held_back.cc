@@ -112,6 +112,8 @@ std::optional<MonotonicTime> HeldBack::next() const {
   return earliest;
 }
 
+bool HeldBack::nftables_missing() const { return nftables_wait(MonotonicTime::min()); }
+
 bool HeldBack::nftables_wait(MonotonicTime now) const {
   return std::any_of(held_.begin(), held_.end(), [&](const auto& item) {
     return std::holds_alternative<InstallRuleset>(item.second.operation.act) &&

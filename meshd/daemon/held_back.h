@@ -37,6 +37,7 @@ class HeldBack {
   std::optional<MonotonicTime> next() const;
   // The counters and guards of nftables could not be set up: planning them is no use before then.
   bool nftables_wait(MonotonicTime now) const;
+  bool nftables_missing() const;  // whether or not it is their time again
   // Counting alone is not worth saying that this node does not do its work.
   bool only_counting() const;
   // Why the device cannot be used as it should be; "" when it can.

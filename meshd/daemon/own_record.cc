@@ -33,7 +33,9 @@ NodeRecord make_own_record(const LocalNode& local, const std::map<std::string, s
   Announcement announcement;
   announcement.mode = local.mode;
   announcement.host_traffic = local.host_traffic;
-  if (!local.has_wireguard()) {
+  if (local.drained) {
+    announcement.support = "none: drained";
+  } else if (!local.has_wireguard()) {
     announcement.support = "none: " + problem;
   } else {
     announcement.support = to_string(local.backend);

@@ -64,6 +64,7 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       kernel_(dataplane),
       device_(dataplane, metrics, problems_),
       own_record_(options_.publish),
+      drain_(options_.drain_file),
       drifted_(nothing_touched()) {
   set_scope();
 }
@@ -123,6 +124,19 @@ void Reconciler::reconfigure(Config config) {
   log::configure(config_.log, config_.node.name);
 }
 
+Result<void> Reconciler::drain() {
+  if (drain_.phase() == DrainPhase::kNo) log::info("leaving the mesh");
+  return drain_.leave();
+}
+
+Result<void> Reconciler::resume() {
+  const bool was_in = drain_.phase() == DrainPhase::kNo;
+  if (auto back = drain_.come_back(); !back) return back;
+  if (!was_in) log::info("coming back into the mesh");
+  device_.look_again();
+  return {};
+}
+
 // --- the pass ---
 
 MonotonicTime Reconciler::pass() {
@@ -131,6 +145,7 @@ MonotonicTime Reconciler::pass() {
   if (adopted_) {
     decide(now);
     keep_own_record(now);
+    steer_drain(now);
   }
   report(now);
   const Instant end = clock_.now();
@@ -149,6 +164,8 @@ void Reconciler::gather(Instant now) {
   read_if_due();
   if (options_.dry_run) {
     device_.assume(config_, kernel_.mirror());
+  } else if (drain_.phase() == DrainPhase::kLeft) {
+    if (device_.release(config_, now)) device_is_new_ = read_everything_ = true;
   } else if (device_.ensure(config_, kernel_.mirror(), carries_traffic(), now)) {
     device_is_new_ = read_everything_ = true;
   }
@@ -159,6 +176,7 @@ void Reconciler::gather(Instant now) {
     adopted_ = true;
   }
   if (sample_now_ || now.monotonic >= next_sample_) sample_device(now);
+  if (drain_.phase() == DrainPhase::kLeft) drift_.erase("device");  // that was ourselves
   if (was_adopted && !drift_.empty()) count_repairs(drift_, drifted_, now);
   drift_.clear();
   drifted_ = nothing_touched();
@@ -222,6 +240,7 @@ void Reconciler::update_local(Instant now) {
   const Mirror& mirror = kernel_.mirror();
   if (local.addresses.empty()) local.addresses = found_addresses(now);
   fill_from_links(local, config_, mirror);
+  local.drained = drain_.phase() != DrainPhase::kNo;
   local.backend = device_problem_.empty() ? device_.choice().backend : Backend::kNone;
   if (!device_.known()) local.backend = backend_meanwhile();
   if (local.has_wireguard() || !device_problem_.empty()) {
@@ -261,11 +280,12 @@ std::vector<IpAddress> Reconciler::found_addresses(Instant now) {
 void Reconciler::count_repairs(const std::set<std::string>& kinds, const Touched& drifted,
                                Instant now) {
   std::map<std::string_view, int> repaired;
+  PlanLimits limits = this->limits(now);
+  if (held_.nftables_missing()) limits.nftables = false;  // what never was there was not taken
   if (kinds.contains("device")) {
     repaired["device"] = 1;  // all that was on it went with it
   } else if (!device_is_new_) {
-    for (const Operation& operation :
-         make_plan(desired_, kernel_.mirror(), drifted, {}, limits(now)))
+    for (const Operation& operation : make_plan(desired_, kernel_.mirror(), drifted, {}, limits))
       if (!held_.holds(operation)) ++repaired[object_of(operation.act)];
     // The table and all that is in it are put back in one step.
     if (!kernel_.mirror().ruleset_installed() && repaired.contains("nftables"))
@@ -394,6 +414,35 @@ bool Reconciler::record_may_change(Instant now) const {
          kernel_.mirror().index_of(config_.wireguard.interface) != 0;
 }
 
+// A drained node takes its device down when nobody sends to it any more.
+void Reconciler::steer_drain(Instant now) {
+  if (drain_.phase() != DrainPhase::kLeaving) return;
+  const NodeRecord* own = model_.own_record();
+  const bool withdrawn =
+      store_in_sync_ && own != nullptr && !read_announcement(*own).key.has_value();
+  drain_.observe(kernel_.mirror().peers(), withdrawn, now.monotonic);
+  if (!drain_.quiet(now.monotonic)) return;
+  if (auto done = drain_.done(); !done) problems_.note("drain", done.error().message);
+  log::info("left the mesh: no peer sends through the tunnel any more");
+  again_at_once_ = true;
+}
+
+DrainStatus Reconciler::drain_status(Instant now) const {
+  DrainStatus status{drain_.phase(), ""};
+  if (status.phase != DrainPhase::kLeaving) return status;
+  if (!drain_.withdrawn()) {
+    status.waits_for = store_in_sync_ ? "the store to show that the key is withdrawn"
+                                      : "the store, which does not answer";
+    return status;
+  }
+  std::string senders;
+  for (const PublicKey& key : drain_.still_sending(now.monotonic))
+    senders += (senders.empty() ? "" : ", ") + model_.name_of_key(key);
+  status.waits_for = senders.empty() ? "ten seconds without a packet through the tunnel"
+                                     : senders + ": still sending through the tunnel";
+  return status;
+}
+
 // --- report ---
 
 void Reconciler::log_changes(const std::vector<std::string>& nodes) {
@@ -440,6 +489,7 @@ void Reconciler::report(Instant now) {
                       options_.version};
   inputs.store = {std::string(to_string(config_.store.type)), store_in_sync_, store_changed_,
                   store_error_};
+  inputs.drain = drain_status(now);
   options_.report(std::make_shared<const Status>(make_status(inputs)));
 }
 
@@ -456,6 +506,7 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   consider(held_.next());
   consider(own_record_again_);
   consider(model_.deadline(now.monotonic));
+  consider(drain_.next());
   for (const auto& [port, until] : former_ports_) consider(until);
   // Whatever is late, the loop breathes.
   return std::max(next, now.monotonic + kShortestPause);

@@ -5,6 +5,7 @@
 // operation is tried again with back-off and never stops the others.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -21,6 +22,7 @@
 #include "mesh/node_store.h"
 #include "meshd/daemon/config.h"
 #include "meshd/daemon/device_keeper.h"
+#include "meshd/daemon/drain.h"
 #include "meshd/daemon/held_back.h"
 #include "meshd/daemon/kernel_view.h"
 #include "meshd/daemon/metrics.h"
@@ -35,7 +37,8 @@ struct ReconcilerOptions {
   std::string version;
   std::function<void(NodeRecord)> publish;                    // to the store
   std::function<void(std::shared_ptr<const Status>)> report;  // after each pass
-  bool dry_run = false;                                       // change nothing: for dry_run() alone
+  std::filesystem::path drain_file;  // keeps that the node is drained; empty: nothing does
+  bool dry_run = false;              // change nothing: for dry_run() alone
 };
 
 class Reconciler {
@@ -46,6 +49,11 @@ class Reconciler {
   void on_store_update(const StoreUpdate& update);
   void on_kernel_events();
   void reconfigure(Config config);  // a reload that was found possible
+
+  // Leaves the mesh on purpose, and comes back; the next passes do the work. Both name what is in
+  // the way.
+  Result<void> drain();
+  Result<void> resume();
 
   // Acts on all that was recorded. Returns when to call again if nothing else happens.
   MonotonicTime pass();
@@ -60,6 +68,8 @@ class Reconciler {
   void set_scope();
   // --- gather ---
   void gather(Instant now);
+  void steer_drain(Instant now);
+  DrainStatus drain_status(Instant now) const;
   void read_kernel(Instant now);
   void sample_device(Instant now);
   void update_local(Instant now);
@@ -93,6 +103,7 @@ class Reconciler {
   Problems problems_;
   DeviceKeeper device_;
   OwnRecord own_record_;
+  Drain drain_;
   Touched touched_;
 
   bool decided_ = false;

@@ -87,6 +87,7 @@ Status make_status(const ReportInputs& inputs) {
   status.listen_port = local.listen_port;
   status.mode = local.mode;
   status.store = inputs.store;
+  status.drain = inputs.drain;
   status.repairs = inputs.repairs;
   status.last_reconcile = inputs.now;
   status.error = inputs.error;

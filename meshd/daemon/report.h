@@ -25,6 +25,7 @@ struct ReportInputs {
   std::string error;
   std::vector<std::string> warnings;
   std::string version;
+  DrainStatus drain = {};
 };
 
 Status make_status(const ReportInputs& inputs);

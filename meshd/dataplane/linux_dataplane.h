@@ -41,6 +41,9 @@ class LinuxDataplane final : public Dataplane {
   int process_exit_fd();
 
   Result<BackendChoice> ensure_device(const DeviceSpec& spec) override;
+  Result<void> remove_device(const DeviceSpec& spec) override {
+    return device_.remove(route_, spec);
+  }
   void set_identity(const PrivateKey* key) override { identity_ = key; }
 
   Result<WgDevice> read_device() override;

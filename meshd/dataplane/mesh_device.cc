@@ -69,6 +69,26 @@ Result<BackendChoice> MeshDevice::ensure(Rtnetlink& links, const DeviceSpec& spe
   return none(reason);
 }
 
+Result<void> MeshDevice::remove(Rtnetlink& links, const DeviceSpec& spec) {
+  name_ = spec.name;
+  forget();
+  const auto link = links.find_link(spec.name);
+  if (!link) return link.error();
+  if (!*link) return {};
+  const auto found = adopt(**link, spec);
+  if (!found) return found.error();
+  wireguard_.reset();
+  if (process_) {
+    auto stopped = process_->stop();
+    process_.reset();
+    return stopped;
+  }
+  if ((*link)->kind != kKernelKind) return {};
+  auto deleted = links.delete_link((*link)->index);
+  if (!deleted && deleted.error().code == ErrorCode::kNotFound) return {};
+  return deleted;
+}
+
 Result<BackendChoice> MeshDevice::adopt(const Link& link, const DeviceSpec& spec) {
   if (link.kind == kKernelKind) return adopt_kernel(spec);
   if (link.kind == kTunKind) return adopt_userspace(spec);

@@ -1,8 +1,9 @@
 // MeshDevice: the one WireGuard device of this node: finds it, adopts it, or makes it with the best
 // backend there is.
 //
-// One thread at a time; in the calling thread's network namespace. It never deletes or replaces a
-// link, and never touches one that is neither WireGuard nor our wireguard-go's TUN.
+// One thread at a time; in the calling thread's network namespace. It never replaces a link,
+// deletes one only when told to, and never touches one that is neither WireGuard nor our
+// wireguard-go's TUN.
 #pragma once
 
 #include <memory>
@@ -20,6 +21,9 @@ class MeshDevice {
  public:
   // See Dataplane::ensure_device. Asked again, it finds what has become of the device since.
   Result<BackendChoice> ensure(Rtnetlink& links, const DeviceSpec& spec);
+
+  // See Dataplane::remove_device.
+  Result<void> remove(Rtnetlink& links, const DeviceSpec& spec);
 
   // The device found or made last; null: none. It may be gone from the kernel.
   WireguardDevice* wireguard() const { return wireguard_.get(); }

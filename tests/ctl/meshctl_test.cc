@@ -212,13 +212,13 @@ TEST_F(Meshctl, PlanShowsWhatMeshdSays) {
 
 TEST_F(Meshctl, CommandsReachMeshdAndGiveItsWords) {
   backend_.set_answer(std::string("configuration read"));
-  for (const char* name : {"reload", "drain", "resume"}) {
+  for (const char* name : {"reload", "resume"}) {
     const Outcome outcome = run({name});
     EXPECT_EQ(outcome.code, 0);
     EXPECT_EQ(outcome.output, "configuration read\n");
   }
-  EXPECT_EQ(backend_.commands().size(), 3U);
-  EXPECT_EQ(backend_.commands()[2].first, "resume");
+  EXPECT_EQ(backend_.commands().size(), 2U);
+  EXPECT_EQ(backend_.commands()[1].first, "resume");
 }
 
 TEST_F(Meshctl, ACommandThatFailsSaysWhyInMeshdsWords) {
@@ -230,6 +230,24 @@ TEST_F(Meshctl, ACommandThatFailsSaysWhyInMeshdsWords) {
   const Outcome drain = run({"drain"});
   EXPECT_EQ(drain.code, 1);
   EXPECT_EQ(drain.errors, "meshctl: drain comes with a later release\n");
+}
+
+TEST_F(Meshctl, DrainWaitsUntilTheNodeHasLeft) {
+  backend_.set_answer(std::string("leaving the mesh"));
+  Status status = all_encrypted();
+  status.drain = {DrainPhase::kLeft, ""};
+  backend_.set_status(status);
+  const Outcome left = run({"drain"});
+  EXPECT_EQ(left.code, 0);
+  EXPECT_EQ(left.output, "left the mesh\n");
+  EXPECT_EQ(backend_.commands()[0].first, "drain");
+
+  status.drain = {DrainPhase::kLeaving, "node-b: still sending"};
+  backend_.set_status(status);
+  const Outcome waiting = run({"drain", "--patience", "1"});
+  EXPECT_EQ(waiting.code, 1);
+  EXPECT_THAT(waiting.errors, HasSubstr("node-b: still sending"));
+  EXPECT_EQ(run({"drain", "--no-wait"}).output, "leaving the mesh\n");
 }
 
 TEST_F(Meshctl, VersionTellsBoth) {

@@ -27,6 +27,7 @@ class CountingDataplane final : public Dataplane {
     ++calls["ensure-device"];
     return inner_.ensure_device(spec);
   }
+  Result<void> remove_device(const DeviceSpec& spec) override { return inner_.remove_device(spec); }
   void set_identity(const PrivateKey* key) override { inner_.set_identity(key); }
   Result<WgDevice> read_device() override {
     ++calls["read-device"];

@@ -396,6 +396,12 @@ void FakeDataplane::drop_device_routes(bool also_addresses) {
     if (address.ifindex == device_index_) remove_address(device_index_, address.address);
 }
 
+Result<void> FakeDataplane::remove_device(const DeviceSpec&) {
+  if (const auto error = fault("remove-device", false)) return *error;
+  delete_device();
+  return {};
+}
+
 void FakeDataplane::delete_device() {
   if (!has_device()) return;
   drop_device_routes(true);

@@ -29,6 +29,7 @@ class FakeDataplane final : public Dataplane {
 
   // --- Dataplane ---
   Result<BackendChoice> ensure_device(const DeviceSpec& spec) override;
+  Result<void> remove_device(const DeviceSpec& spec) override;
   void set_identity(const PrivateKey* key) override;
   Result<WgDevice> read_device() override;
   Result<std::vector<Link>> read_links() override;
