@@ -3,11 +3,13 @@
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
+#include <algorithm>
 #include <csignal>
 #include <future>
 #include <nlohmann/json.hpp>
 
 #include "keys/key_file.h"
+#include "meshd/daemon/listen_socket.h"
 #include "meshd/daemon/log.h"
 #include "meshd/daemon/version.h"
 #include "meshd/dataplane/linux_dataplane.h"
@@ -31,6 +33,15 @@ std::string join(const std::vector<std::string>& items) {
   std::string text;
   for (const std::string& item : items) text += (text.empty() ? "" : ", ") + item;
   return text;
+}
+
+// Beside the socket, in a directory that is empty after a boot, as are the settings.
+std::string sysctl_file(const Config& config) {
+  return (std::filesystem::path(config.api.socket).parent_path() / "sysctl").string();
+}
+
+DeviceSpec device_spec(const Config& config) {
+  return {config.wireguard.interface, config.wireguard.backend, config.wireguard.userspace_command};
 }
 
 }  // namespace
@@ -72,6 +83,7 @@ Result<void> Daemon::open() {
   if (!dataplane) return dataplane.error();
   if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted;
   (*dataplane)->expect_ruleset({config_.wireguard.interface, config_.wireguard.fwmark});
+  (*dataplane)->remember_sysctls_in(sysctl_file(config_));
   dataplane_ = std::move(*dataplane);
   dataplane_->set_identity(&key_);
   metrics_ = std::make_unique<Metrics>([this] { return status(); }, clock_);
@@ -169,9 +181,12 @@ Result<std::string> Daemon::reload() {
   Config& wanted = std::get<Config>(loaded);
   if (const auto keys = changed_but_needs_restart(config_, wanted); !keys.empty()) {
     metrics_->count_error("reload");
-    return finish(make_error(ErrorCode::kInvalid,
-                             "{}: a reload cannot change this: restart meshd (the data path stays)",
-                             join(keys)));
+    const bool device = std::ranges::find(keys, "wireguard.interface") != keys.end();
+    return finish(make_error(
+        ErrorCode::kInvalid, "{}: a reload cannot change this: {}", join(keys),
+        device ? "two devices cannot run side by side: `meshctl drain`, stop meshd, `meshd "
+                 "--cleanup`, then start it with the new name and `meshctl resume`"
+               : "restart meshd (the data path stays)"));
   }
   config_ = std::move(wanted);
   reconciler_->reconfigure(config_);
@@ -215,6 +230,27 @@ Result<std::string> Daemon::execute(const std::string& name) {
   if (!begun) return begun.error();
   act();
   return std::string(drain ? "leaving the mesh\n" : "back in the mesh\n");
+}
+
+// --- --cleanup ---
+
+Result<std::string> clean_up(const Config& config) {
+  // Also keeps one from starting meanwhile.
+  auto alone = UnixListener::open(config.api.socket);
+  if (!alone && alone.error().code == ErrorCode::kBusy)
+    return make_error(ErrorCode::kBusy, "meshd is running ({} answers): stop it first",
+                      config.api.socket.string());
+  if (!alone) return alone.error();
+  auto dataplane = LinuxDataplane::open();
+  if (!dataplane) return dataplane.error();
+  if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted.error();
+  (*dataplane)->remember_sysctls_in(sysctl_file(config));
+  const LinuxDataplane::Cleanup done = (*dataplane)->remove_everything(device_spec(config));
+  std::string text;
+  for (const std::string& what : done.removed) text += "removed: " + what + "\n";
+  if (text.empty()) text = "nothing of meshd's was there\n";
+  if (done.failed.empty()) return text;
+  return make_error(ErrorCode::kIo, "{}not removed: {}", text, join(done.failed));
 }
 
 // --- --dry-run ---

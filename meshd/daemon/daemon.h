@@ -73,6 +73,9 @@ class Daemon final : private ApiBackend {
 // The store the configuration asks for. kUnsupported for the types this meshd does not have.
 Result<std::unique_ptr<NodeStore>> make_store(const Config& config);
 
+// Removes all that meshd ever made in this kernel. Returns what that was. kBusy: a meshd runs.
+Result<std::string> clean_up(const Config& config);
+
 // meshd --dry-run: the plan against the live kernel and store, changing nothing.
 Result<std::string> dry_run(const Config& config);
 

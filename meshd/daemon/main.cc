@@ -32,11 +32,16 @@ int run(int argc, char** argv) {
   std::string config_file(mesh::kDefaultConfigFile);
   bool check_config = false;
   bool dry_run = false;
+  bool cleanup = false;
   app.add_option("--config", config_file, "The configuration file")->capture_default_str();
   app.add_flag("--check-config", check_config,
                "Validate the configuration, print every error, exit 0 or 2");
   app.add_flag("--dry-run", dry_run,
                "Print the plan against the live kernel and store; change nothing");
+  app.add_flag("--cleanup", cleanup,
+               "Remove all that meshd ever made in this kernel, and nothing else; needs no store. "
+               "Peers go on sending until this node's record says otherwise: `meshctl drain` first")
+      ->excludes("--dry-run");
   app.set_version_flag("--version", std::string("meshd ") + std::string(mesh::kVersion));
   try {
     app.parse(argc, argv);
@@ -52,6 +57,12 @@ int run(int argc, char** argv) {
   auto& config = std::get<mesh::Config>(loaded);
   if (check_config) {
     fmt::print("{}: valid\n", config_file);
+    return kDone;
+  }
+  if (cleanup) {
+    auto removed = mesh::clean_up(config);
+    if (!removed) return fail(removed.error());
+    fmt::print("{}", *removed);
     return kDone;
   }
   if (dry_run) {

@@ -138,6 +138,11 @@ struct Metrics::Parts {
                     .Name("meshd_repairs_total")
                     .Help("Objects put right after somebody else changed them, by object.")
                     .Register(registry)),
+        operations(prometheus::BuildCounter()
+                       .Name("meshd_kernel_operations_total")
+                       .Help("Changes of the kernel that meshd made or tried.")
+                       .Register(registry)
+                       .Add({})),
         store_events(prometheus::BuildCounter()
                          .Name("meshd_store_events_total")
                          .Help("Changes of records that the store delivered.")
@@ -150,6 +155,7 @@ struct Metrics::Parts {
   prometheus::Histogram& reconcile;
   prometheus::Family<prometheus::Counter>& errors;
   prometheus::Family<prometheus::Counter>& repairs;
+  prometheus::Counter& operations;
   prometheus::Counter& store_events;
 };
 
@@ -168,6 +174,10 @@ void Metrics::count_error(std::string_view operation) {
 
 void Metrics::count_repair(std::string_view object) {
   parts_->repairs.Add({{"object", std::string(object)}}).Increment();
+}
+
+void Metrics::count_operations(std::size_t operations) {
+  parts_->operations.Increment(static_cast<double>(operations));
 }
 
 void Metrics::count_store_events(std::size_t changes) {

@@ -27,6 +27,7 @@ class Metrics {
   void observe_reconcile(Duration duration);
   void count_error(std::string_view operation);  // name_of(act), "store", "reload"…
   void count_repair(std::string_view object);    // "route", "peer", "device"…
+  void count_operations(std::size_t operations);
   void count_store_events(std::size_t changes);
 
   std::string render() const;

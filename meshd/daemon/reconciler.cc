@@ -333,6 +333,7 @@ void Reconciler::execute(const Plan& plan, Instant now) {
   if (counters_go) kernel_.read_counters(desired_.elements());
   std::vector<Result<void>> results;
   if (!plan.empty()) {
+    metrics_.count_operations(plan.size());
     results = dataplane_.apply(plan);
     sample_now_ = true;
     sample_pause_.reset();

@@ -71,6 +71,13 @@ Result<BackendChoice> LinuxDataplane::ensure_device(const DeviceSpec& spec) {
   return device_.ensure(route_, spec);
 }
 
+Result<void> LinuxDataplane::remove_device(const DeviceSpec& spec) {
+  if (auto removed = device_.remove(route_, spec); !removed) return removed;
+  const auto given = sysctls_.give_back();
+  if (!given) return given.error();
+  return {};
+}
+
 Result<void> LinuxDataplane::check_permission() {
   // The kernel checks the capability before it looks for the link, which cannot exist.
   const auto allowed = route_.change_link(std::numeric_limits<int>::max(), 0, false);
@@ -195,7 +202,7 @@ Result<void> LinuxDataplane::execute_one(const Act& act) {
     if (!index) return index.error();
     return route_.remove_address(*index, remove->address);
   }
-  if (const auto* set = std::get_if<SetLinkSysctl>(&act)) return write_link_sysctl(set->setting);
+  if (const auto* set = std::get_if<SetLinkSysctl>(&act)) return sysctls_.change(set->setting);
   if (const auto* put = std::get_if<PutRule>(&act)) return route_.put_rule(put->rule);
   if (const auto* remove = std::get_if<RemoveRule>(&act)) return route_.remove_rule(remove->rule);
   if (const auto* install = std::get_if<InstallRuleset>(&act))

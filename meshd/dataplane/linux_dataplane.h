@@ -23,6 +23,7 @@
 #include "meshd/dataplane/nftables_elements.h"
 #include "meshd/dataplane/nftables_table.h"
 #include "meshd/dataplane/rtnetlink.h"
+#include "meshd/dataplane/sysctl_memory.h"
 
 namespace mesh {
 
@@ -36,14 +37,25 @@ class LinuxDataplane final : public Dataplane {
   // The ruleset the configuration asks for. Until InstallRuleset was applied or this was called,
   // read_elements() takes any table of this version for current that names our device.
   void expect_ruleset(const NftSpec& spec) { expected_ruleset_ = spec; }
+  // Where settings of links that this data plane changes are kept, to be given back with the
+  // device. Until then none is.
+  void remember_sysctls_in(std::string file) { sysctls_ = SysctlMemory(std::move(file)); }
+
+  // What meshd ever made in this network namespace: rules and routes by their protocol number, the
+  // nftables table, the device, and the settings of links; in the order that gives packets back
+  // their old path first. What cannot be removed stops none of the rest.
+  struct Cleanup {
+    std::vector<std::string> removed;
+    std::vector<std::string> failed;  // with the reason
+  };
+  Cleanup remove_everything(const DeviceSpec& spec);
+
   // Readable when wireguard-go has ended; -1 with another backend. Its device is gone then:
   // ensure_device makes it anew.
   int process_exit_fd();
 
   Result<BackendChoice> ensure_device(const DeviceSpec& spec) override;
-  Result<void> remove_device(const DeviceSpec& spec) override {
-    return device_.remove(route_, spec);
-  }
+  Result<void> remove_device(const DeviceSpec& spec) override;
   void set_identity(const PrivateKey* key) override { identity_ = key; }
 
   Result<WgDevice> read_device() override;
@@ -92,6 +104,7 @@ class LinuxDataplane final : public Dataplane {
   EventMonitor events_;
   Result<Nftables> nftables_;
   MeshDevice device_;
+  SysctlMemory sysctls_;
   const PrivateKey* identity_ = nullptr;
   std::optional<NftSpec> expected_ruleset_;
 };

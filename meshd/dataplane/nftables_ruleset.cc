@@ -282,6 +282,16 @@ Result<NftRuleset> make_ruleset(const NftSpec& spec) {
   return ruleset;
 }
 
+std::optional<std::string> device_of_ruleset_tag(std::string_view tag) {
+  constexpr std::string_view kMaker = "meshd ";
+  if (!tag.starts_with(kMaker)) return std::nullopt;
+  const std::string_view rest = tag.substr(kMaker.size());
+  const std::size_t version_end = rest.find(' ');
+  if (version_end == std::string_view::npos) return std::nullopt;
+  const std::string_view device = rest.substr(version_end + 1);
+  return std::string(device.substr(0, device.find(' ')));
+}
+
 std::optional<NftSpec> parse_ruleset_tag(std::string_view tag) {
   if (!tag.starts_with(kTagStart)) return std::nullopt;
   const std::string_view rest = tag.substr(kTagStart.size());

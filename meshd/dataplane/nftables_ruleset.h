@@ -57,5 +57,7 @@ Result<NftRuleset> make_ruleset(const NftSpec& spec);
 
 // The spec that a table's comment names; nothing when the comment is not meshd's.
 std::optional<NftSpec> parse_ruleset_tag(std::string_view tag);
+// The device it names, whichever version of meshd wrote it.
+std::optional<std::string> device_of_ruleset_tag(std::string_view tag);
 
 }  // namespace mesh

@@ -115,6 +115,10 @@ Result<void> NftablesTable::learn_process_id() {
 Result<void> NftablesTable::install(const NftSpec& spec) {
   const auto ruleset = make_ruleset(spec);
   if (!ruleset) return ruleset.error();
+  return run(ruleset->text, "install");
+}
+
+Result<void> NftablesTable::run(const std::string& text, std::string_view act) {
   // Also proves that nfnetlink answers: libnftables ends the process when it cannot open a socket.
   if (auto learned = learn_process_id(); !learned) return learned.error().at("nftables");
   const ContextPointer context(nft_ctx_new(NFT_CTX_DEFAULT));
@@ -122,14 +126,26 @@ Result<void> NftablesTable::install(const NftSpec& spec) {
       nft_ctx_buffer_error(context.get()) != 0)
     return make_error(ErrorCode::kInternal, "nftables: libnftables has no memory");
   errno = 0;
-  if (nft_run_cmd_from_buffer(context.get(), ruleset->text.c_str()) == 0) return {};
+  if (nft_run_cmd_from_buffer(context.get(), text.c_str()) == 0) return {};
   const std::string line = first_line(nft_ctx_get_error_buffer(context.get()));
   const bool refused = line.find("Operation not permitted") != std::string::npos;
-  return make_error(
-      refused ? ErrorCode::kPermission : ErrorCode::kUnsupported,
-      "install nftables table inet {}: {} (it needs CAP_NET_ADMIN and a kernel of 5.10 "
-      "or later with nf_tables, its inet family, counters and route chains)",
-      kNftTable, line);
+  return make_error(refused ? ErrorCode::kPermission : ErrorCode::kUnsupported,
+                    "{} nftables table inet {}: {} (it needs CAP_NET_ADMIN and a kernel of 5.10 "
+                    "or later with nf_tables, its inet family, counters and route chains)",
+                    act, kNftTable, line);
+}
+
+Result<std::string> NftablesTable::remove() {
+  const auto tag = read_tag();
+  if (!tag && tag.error().code == ErrorCode::kNotFound) return std::string();
+  if (!tag) return tag.error();
+  const auto device = device_of_ruleset_tag(*tag);
+  if (!device)
+    return make_error(ErrorCode::kExists, "nftables table inet {} is not meshd's: it stays",
+                      kNftTable);
+  if (auto done = run(fmt::format("delete table inet {}\n", kNftTable), "delete"); !done)
+    return done.error();
+  return *device;
 }
 
 Result<std::string> NftablesTable::read_tag() {

@@ -21,6 +21,9 @@ class NftablesTable {
 
   // Replaces the whole table, elements too: afterwards every set is empty.
   Result<void> install(const NftSpec& spec);
+  // Removes the table if meshd made it. Returns the device it was made for; empty: there was none
+  // of meshd's. Another's table of that name stays: kExists.
+  Result<std::string> remove();
   // The spec the kernel's table was made for. kNotFound when there is no such table, when it is not
   // meshd's or of another version, or when a rule of it is missing, changed in its place, or added.
   Result<NftSpec> check();
@@ -33,6 +36,7 @@ class NftablesTable {
   explicit NftablesTable(NetlinkSocket socket) : socket_(std::move(socket)) {}
   Result<void> learn_process_id();
   Result<std::string> read_tag();
+  Result<void> run(const std::string& text, std::string_view act);
 
   NetlinkSocket socket_;
   std::uint32_t process_id_ = 0;

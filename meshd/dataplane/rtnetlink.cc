@@ -179,6 +179,19 @@ Result<std::vector<Route>> Rtnetlink::read_routes(std::uint32_t table) {
   return all;
 }
 
+Result<std::vector<Route>> Rtnetlink::read_own_routes() {
+  std::vector<Route> all;
+  for (const Family family : kFamilies) {
+    NetlinkMessage request = encode_dump_routes(family, 0);
+    auto routes = read_all<Route>(socket_, request, decode_route,
+                                  [](const Route& route) { return route.protocol == kProtocol; });
+    if (!routes && routes.error().code == ErrorCode::kUnsupported) continue;  // no IPv6
+    if (!routes) return routes.error().at("read the routes");
+    all.insert(all.end(), routes->begin(), routes->end());
+  }
+  return all;
+}
+
 Result<RouteLookup> Rtnetlink::lookup(const IpAddress& destination, std::uint32_t mark) {
   NetlinkMessage request = encode_lookup(destination, mark);
   std::optional<RouteLookup> found;

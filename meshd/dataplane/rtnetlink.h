@@ -50,6 +50,7 @@ class Rtnetlink {
   // A route of the key with another type, device or protocol stays.
   std::vector<Result<void>> remove_routes(std::span<const Route> routes);
   Result<std::vector<Route>> read_routes(std::uint32_t table);  // both families
+  Result<std::vector<Route>> read_own_routes();  // meshd's, of every table and both families
   Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark);
 
   Result<void> put_rule(const Rule& rule);
