@@ -44,7 +44,8 @@ struct WgDevice {
 // list, because packets are lost between the clearing and the filling.
 struct WgPeerChange {
   PublicKey key;
-  bool remove = false;       // with it every other field is ignored
+  bool remove = false;  // with it every other field is ignored
+  bool anew = false;    // removed and made again in one message: its sessions go, and all not named
   bool update_only = false;  // do not create the peer when it is not there
   std::optional<Endpoint> endpoint;
   std::optional<std::uint16_t> keepalive;  // seconds

@@ -12,8 +12,8 @@ bool Health::observe(const HealthSample& sample) {
   if (lives(sample)) revived_ = true;
   session_ = sample.last_handshake && (*sample.last_handshake > floor_ || revived_);
   proven_ = proven_ || session_;
-  const bool answered =
-      !sampled_ || sample.rx_bytes != rx_bytes_ || sample.last_handshake != last_handshake_;
+  const bool answered = !sampled_ || sample.rx_bytes > rx_bytes_ ||
+                        (sample.last_handshake && sample.last_handshake != last_handshake_);
   const bool sent = sampled_ && sample.inner_tx_bytes != inner_tx_bytes_;
   if (answered) {
     unanswered_since_.reset();
@@ -50,8 +50,9 @@ bool Health::stuck(Instant now, MonotonicTime heard_after) const {
 
 Proof Health::proof(MonotonicTime now) const {
   if (!proven_) return Proof::kNever;
-  if (!session_) return Proof::kUnsettled;
-  return unanswered_for(now) >= kUnansweredAfter ? Proof::kUnanswered : Proof::kProven;
+  // Also without a session: one that was thrown away to make another is no answer.
+  if (unanswered_for(now) >= kUnansweredAfter) return Proof::kUnanswered;
+  return session_ ? Proof::kProven : Proof::kUnsettled;
 }
 
 Duration Health::unanswered_for(MonotonicTime now) const {
@@ -59,7 +60,7 @@ Duration Health::unanswered_for(MonotonicTime now) const {
 }
 
 std::optional<MonotonicTime> Health::deadline() const {
-  if (!proven_ || !session_ || !unanswered_since_) return std::nullopt;
+  if (!proven_ || !unanswered_since_) return std::nullopt;
   return *unanswered_since_ + kUnansweredAfter;
 }
 

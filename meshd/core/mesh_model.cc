@@ -233,6 +233,7 @@ void MeshModel::decide_peer(const std::string& node, Peer& peer, Instant now, Re
     for (const Peer::Kick& kick : peer.due_kicks(local_, now)) {
       requests.kicks[kick.key] = node;
       if (kick.reset) requests.resets.insert(kick.key);
+      if (kick.endpoint) requests.endpoints.insert(kick.key);
     }
   }
   peer.decide(local_, now);

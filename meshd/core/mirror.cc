@@ -106,13 +106,13 @@ int Mirror::index_of(const std::string& link_name) const {
 }
 
 void Mirror::change_peer(const WgPeerChange& change) {
-  if (change.remove) {
-    const auto found = peers_.find(change.key);
-    if (found == peers_.end()) return;
-    for (const Cidr& cidr : found->second.allowed_ips) allowed_.erase(cidr);
-    peers_.erase(found);
-    written_endpoints_.erase(change.key);
-    return;
+  if (change.remove || change.anew) {
+    if (const auto found = peers_.find(change.key); found != peers_.end()) {
+      for (const Cidr& cidr : found->second.allowed_ips) allowed_.erase(cidr);
+      peers_.erase(found);
+      written_endpoints_.erase(change.key);
+    }
+    if (change.remove) return;
   }
   if (change.update_only && !peers_.contains(change.key)) return;
   WgPeer& peer = peers_[change.key];
@@ -190,9 +190,15 @@ struct Mirror::OnEvent {
     const bool ours =
         link.name == device_name || (mirror.device_ && mirror.device_->ifindex == link.index);
     // A renamed link is known by its index.
-    std::erase_if(mirror.links_, [&](const auto& item) {
-      return item.second.index == link.index && item.first != link.name;
-    });
+    const auto renamed =
+        std::find_if(mirror.links_.begin(), mirror.links_.end(), [&](const auto& item) {
+          return item.second.index == link.index && item.first != link.name;
+        });
+    const bool lost_name = renamed != mirror.links_.end() && renamed->first == device_name;
+    if (renamed != mirror.links_.end()) {
+      mirror.links_[link.name] = renamed->second;
+      mirror.links_.erase(renamed);
+    }
     const auto before = mirror.links_.find(link.name);
     if (event.removed) {
       const bool known = before != mirror.links_.end();
@@ -208,6 +214,7 @@ struct Mirror::OnEvent {
     if (!ours) return "";
     // IPv4 flushes the routes of a device that goes down without telling anybody.
     if (went_down) mirror.drop_device_routes(link.index, touched);
+    if (lost_name) return "device";
     return changed ? "link" : "";
   }
   std::string operator()(const AddressEvent& event) const {

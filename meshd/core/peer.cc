@@ -14,6 +14,7 @@ constexpr std::uint16_t kTryingKeepalive = 25;
 constexpr Duration kHeadStart = std::chrono::seconds(1);
 // After a kick: for the peer to see that it was heard, and to answer.
 constexpr Duration kTimeToAnswer = std::chrono::seconds(2);
+constexpr int kResetEvery = 8;  // kicks of a peer that does not answer
 
 }  // namespace
 
@@ -256,15 +257,25 @@ std::vector<Peer::Kick> Peer::due_kicks(const LocalNode& local, Instant now) {
   for (std::optional<KeySlot>* held : {&active_, &candidate_}) {
     if (!*held) continue;
     KeySlot& slot = **held;
-    if (slot.health.proof(now.monotonic) == Proof::kProven) {
-      if (std::exchange(slot.owes_answer, false)) kicks.push_back({slot.key, false});
+    const Proof proof = slot.health.proof(now.monotonic);
+    if (proof == Proof::kProven) {
+      slot.kicked = 0;
+      slot.kicks.reset();
+      if (std::exchange(slot.owes_answer, false)) kicks.push_back({slot.key});
       continue;
     }
     if (now.monotonic < slot.next_kick) continue;
     // Whoever hears one of my kicks sends under that session from then on: it is not thrown away
     // before the peer had the time to, twice, and I to look.
-    const bool reset = slot.kicked >= 2 && slot.health.stuck(now, slot.last_kick + kTimeToAnswer);
-    kicks.push_back({slot.key, reset});
+    Kick kick{slot.key};
+    kick.reset = slot.kicked >= 2 && slot.health.stuck(now, slot.last_kick + kTimeToAnswer);
+    if (proof == Proof::kUnanswered) {
+      // In stages, for this pair alone: the packets may go to an address it has left, and its
+      // sessions may be beyond repair.
+      kick.endpoint = slot.kicked % 2 == 1;
+      kick.reset = kick.reset || slot.kicked % kResetEvery == 2;
+    }
+    kicks.push_back(kick);
     ++slot.kicked;
     slot.last_kick = now.monotonic;
     slot.next_kick = now.monotonic + slot.kicks.next();

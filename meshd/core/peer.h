@@ -99,6 +99,8 @@ class Peer {
     // Its sessions must go first: earlier kicks went out under a session that the peer may not
     // have, and nothing was heard.
     bool reset = false;
+    // The record's endpoint is written again, over one learned from the peer's own packets.
+    bool endpoint = false;
   };
   // Keys to start a handshake with now; reschedules them.
   std::vector<Kick> due_kicks(const LocalNode& local, Instant now);

@@ -131,7 +131,8 @@ class Planner {
       for (const auto& [key, peer] : desired_.peers()) keys.insert(key);
       for (const auto& [key, peer] : mirror_.peers()) keys.insert(key);
     }
-    for (const PublicKey& key : requests_.resets) keys.insert(key);
+    keys.insert(requests_.resets.begin(), requests_.resets.end());
+    keys.insert(requests_.endpoints.begin(), requests_.endpoints.end());
     // Resets last: what the peer still holds for others has been moved by then.
     for (const bool reset : {false, true})
       for (const PublicKey& key : keys)
@@ -164,7 +165,6 @@ class Planner {
     const DesiredPeer& want = wanted->second;
     const auto found = mirror_.peers().find(key);
     const bool reset = requests_.resets.contains(key) && found != mirror_.peers().end();
-    if (reset) add(kPeers, want.node, ChangePeer{removal(key)});
     static const WgPeer kAbsent;
     const WgPeer& have = found == mirror_.peers().end() || reset ? kAbsent : found->second;
     const bool present = &have != &kAbsent;
@@ -172,6 +172,7 @@ class Planner {
     WgPeerChange change;
     change.key = key;
     change.update_only = present;
+    change.anew = reset;
     std::set_difference(want.allowed_ips.begin(), want.allowed_ips.end(), have.allowed_ips.begin(),
                         have.allowed_ips.end(), std::back_inserter(change.add_allowed_ips));
     if (limits_.may_remove) {
@@ -195,6 +196,7 @@ class Planner {
   bool endpoint_to_write(const PublicKey& key, const DesiredPeer& want, const WgPeer& have,
                          bool present) const {
     if (!present || !have.endpoint) return true;
+    if (requests_.endpoints.contains(key)) return have.endpoint != want.endpoint;
     const auto written = mirror_.written_endpoint(key);
     return written != want.endpoint && have.endpoint != want.endpoint;
   }

@@ -15,6 +15,7 @@ namespace mesh {
 // What the model asks for besides the state.
 struct Requests {
   std::map<PublicKey, std::string> kicks;  // start a handshake with this key, for this node
+  std::set<PublicKey> endpoints;           // write the record's endpoint, over a roamed one
   std::set<PublicKey> resets;   // forget the peer's sessions, so that a kick makes a new one
   std::set<PublicKey> retired;  // peers no record publishes and that have been silent long enough
 };

@@ -43,8 +43,13 @@ Result<BackendChoice> MeshDevice::ensure(Rtnetlink& links, const DeviceSpec& spe
     process_.reset();  // it goes on running
     return none("the configuration says wireguard.backend: none");
   }
-  const auto link = links.find_link(spec.name);
+  auto link = links.find_link(spec.name);
   if (!link) return link.error();
+  if (!*link) {
+    if (auto back = take_back_name(links, spec); !back) return back.error();
+    link = links.find_link(spec.name);
+    if (!link) return link.error();
+  }
   if (*link) return adopt(**link, spec);
   if (process_) {  // its device was deleted: it serves nothing any more
     if (auto stopped = process_->stop(); !stopped) return stopped.error();
@@ -53,7 +58,10 @@ Result<BackendChoice> MeshDevice::ensure(Rtnetlink& links, const DeviceSpec& spe
 
   std::string reason;
   const auto try_backend = [&](Backend backend, const Attempt& made) -> bool {
-    if (made) return true;
+    if (made) {
+      remember(links, spec);
+      return true;
+    }
     if (!reason.empty()) reason += "; ";
     reason += fmt::format("no {} WireGuard: {}", to_string(backend), made.error().message);
     return false;
@@ -89,7 +97,25 @@ Result<void> MeshDevice::remove(Rtnetlink& links, const DeviceSpec& spec) {
   return deleted;
 }
 
+void MeshDevice::remember(Rtnetlink& links, const DeviceSpec& spec) {
+  const auto link = links.find_link(spec.name);
+  index_ = link && *link ? (*link)->index : 0;
+  kind_ = link && *link ? (*link)->kind : "";
+}
+
+// Somebody gave our device another name: it is still ours, with all its peers and sessions.
+Result<void> MeshDevice::take_back_name(Rtnetlink& links, const DeviceSpec& spec) {
+  if (index_ == 0) return {};
+  const auto all = links.read_links();
+  if (!all) return all.error();
+  for (const Link& link : *all)
+    if (link.index == index_ && link.kind == kind_) return links.rename_link(index_, spec.name);
+  return {};
+}
+
 Result<BackendChoice> MeshDevice::adopt(const Link& link, const DeviceSpec& spec) {
+  index_ = link.index;
+  kind_ = link.kind;
   if (link.kind == kKernelKind) return adopt_kernel(spec);
   if (link.kind == kTunKind) return adopt_userspace(spec);
   process_.reset();

@@ -40,7 +40,11 @@ class MeshDevice {
   Attempt make_kernel(Rtnetlink& links, const DeviceSpec& spec);
   Attempt make_userspace(const DeviceSpec& spec);
   void forget();
+  Result<void> take_back_name(Rtnetlink& links, const DeviceSpec& spec);
+  void remember(Rtnetlink& links, const DeviceSpec& spec);
 
+  int index_ = 0;  // of the device adopted or made last; with its kind
+  std::string kind_;
   std::string name_;
   std::unique_ptr<WireguardDevice> wireguard_;
   std::optional<UserspaceProcess> process_;

@@ -96,6 +96,18 @@ Result<void> Rtnetlink::change_link(int ifindex, std::uint32_t mtu, bool up) {
                         up ? " up" : ""));
 }
 
+Result<void> Rtnetlink::rename_link(int ifindex, const std::string& name) {
+  NetlinkMessage request = encode_rename_link(ifindex, name);
+  auto result = socket_.transact(request);
+  if (!result && result.error().sys_errno == EBUSY) {
+    NetlinkMessage down = encode_set_link_down(ifindex);
+    result = socket_.transact(down);
+    NetlinkMessage again = encode_rename_link(ifindex, name);
+    if (result) result = socket_.transact(again);
+  }
+  return at(std::move(result), fmt::format("rename link {} to {}", ifindex, name));
+}
+
 Result<std::optional<Link>> Rtnetlink::find_link(const std::string& name) {
   NetlinkMessage request = encode_get_link(name);
   std::optional<Link> found;

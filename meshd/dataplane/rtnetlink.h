@@ -34,6 +34,9 @@ class Rtnetlink {
   Result<void> delete_link(int ifindex);
   // mtu 0: leave; `up` is only ever set.
   Result<void> change_link(int ifindex, std::uint32_t mtu, bool up);
+  // Takes the link down for the time of it where the kernel renames no link that is up (before
+  // 6.2).
+  Result<void> rename_link(int ifindex, const std::string& name);
   Result<std::optional<Link>> find_link(const std::string& name);
   Result<std::vector<Link>> read_links();
 

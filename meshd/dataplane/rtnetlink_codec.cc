@@ -120,6 +120,21 @@ NetlinkMessage encode_change_link(int ifindex, std::uint32_t mtu, bool up) {
   return message;
 }
 
+NetlinkMessage encode_rename_link(int ifindex, std::string_view name) {
+  ifinfomsg header{};
+  header.ifi_index = ifindex;
+  NetlinkMessage message = link_message(RTM_NEWLINK, NLM_F_ACK, header);
+  message.put_string(IFLA_IFNAME, name);
+  return message;
+}
+
+NetlinkMessage encode_set_link_down(int ifindex) {
+  ifinfomsg header{};
+  header.ifi_index = ifindex;
+  header.ifi_change = IFF_UP;
+  return link_message(RTM_NEWLINK, NLM_F_ACK, header);
+}
+
 NetlinkMessage encode_get_link(std::string_view name) {
   NetlinkMessage message = link_message(RTM_GETLINK, 0);
   message.put_string(IFLA_IFNAME, name);

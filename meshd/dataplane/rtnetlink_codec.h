@@ -23,6 +23,8 @@ NetlinkMessage encode_create_link(std::string_view name, std::string_view kind);
 NetlinkMessage encode_delete_link(int ifindex);
 // mtu 0: leave. `up` is only ever set, never cleared.
 NetlinkMessage encode_change_link(int ifindex, std::uint32_t mtu, bool up);
+NetlinkMessage encode_rename_link(int ifindex, std::string_view name);
+NetlinkMessage encode_set_link_down(int ifindex);
 NetlinkMessage encode_get_link(std::string_view name);
 NetlinkMessage encode_dump_links();
 Result<std::optional<Link>> decode_link(const nlmsghdr& message);

@@ -101,6 +101,7 @@ std::string encode_uapi_peer(const WgPeerChange& change) {
   if (change.remove) return text += "remove=true\n";
 
   const std::string head = text;
+  if (change.anew) text += "remove=true\n" + head;
   const auto out = std::back_inserter(text);
   if (change.update_only) text += "update_only=true\n";
   for (const Cidr& prefix : change.add_allowed_ips)

@@ -113,13 +113,18 @@ class PeerMessages {
     if (change.remove) return {{change.key, WGPEER_F_REMOVE_ME, {}, {}, {}}};
     Step step{change.key, 0, change.add_allowed_ips, change.keepalive, change.endpoint};
     if (change.update_only) step.flags = WGPEER_F_UPDATE_ONLY;
-    if (!change.kick) return {step};
+    std::vector<Step> steps;
+    if (change.anew) steps.push_back({change.key, WGPEER_F_REMOVE_ME, {}, {}, {}});
+    if (!change.kick) {
+      steps.push_back(step);
+      return steps;
+    }
     // The kernel sends a keepalive at once when the interval turns from 0 to anything.
     step.keepalive = 0;
     const auto then = [&](std::uint16_t keepalive) {
       return Step{change.key, WGPEER_F_UPDATE_ONLY, {}, keepalive, std::nullopt};
     };
-    std::vector<Step> steps = {step};
+    steps.push_back(step);
     for (const std::uint16_t keepalive : keepalives_of_kick(change))
       steps.push_back(then(keepalive));
     return steps;

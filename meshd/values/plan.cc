@@ -82,6 +82,7 @@ struct Describe {
     const WgPeerChange& change = act.change;
     std::string text = fmt::format("peer {}:", change.key.to_base64());
     if (change.remove) return text + " remove";
+    if (change.anew) text += " make again";
     append_list(text, " allowed-ips +", change.add_allowed_ips);
     append_list(text, " allowed-ips -", change.remove_allowed_ips);
     if (change.keepalive) text += fmt::format(" persistent-keepalive {}", *change.keepalive);

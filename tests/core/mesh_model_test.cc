@@ -268,6 +268,42 @@ TEST_F(Mesh, WithoutWireguardOfMyOwnEveryPeerIsPlaintextAndGainingItEncrypts) {
   EXPECT_EQ(world.state("b"), State::kEncrypted);
 }
 
+// --- healing ---
+
+TEST_F(Mesh, APeerThatDoesNotAnswerIsHealedInStages) {
+  encrypted_node("b", 2);
+  world.kernel.roam(key(2), *Endpoint::parse("198.51.100.9:4000"));
+  world.settle();
+  world.kernel.answer(key(2), false);
+  world.inner_tx["b"] += 100;
+  world.settle();
+  world.wait(seconds(26));
+  ASSERT_EQ(world.decision("b"),
+            (Decision{State::kDegraded, Reason::kNoHandshake, Path::kWireguard}));
+  world.kernel.forget();
+  std::vector<std::string> stages;
+  for (int i = 0; i < 20; ++i) {
+    world.inner_tx["b"] += 100;
+    world.wait(seconds(1));
+  }
+  for (const Operation& operation : world.kernel.executed()) {
+    const auto* peer = std::get_if<ChangePeer>(&operation.act);
+    if (peer == nullptr) continue;
+    if (peer->change.anew) stages.emplace_back("peer");
+    if (peer->change.update_only && peer->change.endpoint) stages.emplace_back("endpoint");
+    if (peer->change.kick) stages.emplace_back("kick");
+  }
+  ASSERT_GE(stages.size(), 4U);
+  stages.resize(4);
+  EXPECT_THAT(stages, ElementsAre("endpoint", "kick", "peer", "kick"));
+  EXPECT_EQ(world.path("b"), Path::kWireguard) << "never plaintext for packets that are lost";
+  EXPECT_EQ(world.way_to("10.2.0.9"), RouteType::kUnicast);
+  world.kernel.answer(key(2));
+  world.kernel.handshake(key(2));
+  world.settle();
+  EXPECT_EQ(world.state("b"), State::kEncrypted);
+}
+
 // --- keys ---
 
 TEST_F(Mesh, ANewKeyIsProvenWithoutAllowedIpsThenTheyMoveInOneMessage) {

@@ -239,6 +239,18 @@ TEST(WireguardEncoding, KickOfAPeerWithoutKeepaliveLeavesItWithout) {
   EXPECT_EQ(device.peers.at(key(1)).keepalives_sent, 1);
 }
 
+TEST(WireguardEncoding, APeerIsMadeAgainInOneMessage) {
+  std::vector<WgPeerChange> changes(2);
+  changes[0].key = key(1);
+  changes[0].keepalive = 10;
+  changes[1].key = key(1);
+  changes[1].anew = true;
+  EXPECT_THAT(encode_peers(kTarget, changes), SizeIs(1));
+  const ModelDevice device = apply_all(changes, kWgMessageLimit);
+  ASSERT_TRUE(device.peers.contains(key(1)));
+  EXPECT_EQ(device.peers.at(key(1)).keepalive, 0) << "nothing of the old one is left";
+}
+
 TEST(WireguardEncoding, KickOfAnAbsentPeerDoesNotMakeIt) {
   WgPeerChange change;
   change.key = key(1);

@@ -269,10 +269,8 @@ std::vector<Result<void>> FakeDataplane::apply(std::span<const Operation> operat
 Result<void> FakeDataplane::change_peer(const WgPeerChange& change) {
   if (!has_device()) return gone("the mesh device");
   if (change.key == device_key_) return {};  // the kernel ignores one's own key silently
-  if (change.remove) {
-    remove_peer(change.key);
-    return {};
-  }
+  if (change.remove || change.anew) remove_peer(change.key);
+  if (change.remove) return {};
   if (!peers_.contains(change.key)) {
     if (change.update_only) return {};
     peers_[change.key].key = change.key;
