@@ -48,6 +48,13 @@ std::size_t MeshModel::apply(const StoreUpdate& update, Instant) {
   return changed;
 }
 
+void MeshModel::restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven,
+                        Instant now) {
+  (void)apply(records, now);
+  remembered_ = std::move(proven);
+  restored_ = true;
+}
+
 void MeshModel::apply_change(const StoreChange& change) {
   const BadRecord* bad = change.entry ? std::get_if<BadRecord>(change.entry.get()) : nullptr;
   if (change.node == local_.name) {
@@ -92,7 +99,9 @@ void MeshModel::forget(const std::string& node) {
 }
 
 void MeshModel::adopt(const Mirror& mirror) {
+  bool ran_before = false;
   for (const auto& [key, route] : mirror.routes()) {
+    ran_before = ran_before || (key.table == local_.table_w && route.protocol == kProtocol);
     const bool guard = key.table == local_.table_w && key.metric == kGuardMetric;
     const bool host = key.table == local_.table_h && route.type == RouteType::kUnicast;
     if ((!guard && !host) || route.protocol != kProtocol) continue;
@@ -114,7 +123,24 @@ void MeshModel::adopt(const Mirror& mirror) {
       if (holds && wg.last_handshake) mark(claims_.prove_key(node, key));
     }
   }
+  // What the kernel knows is newer than what was written down.
+  if (!ran_before) adopt_remembered();
+  remembered_.clear();
   mark_all_dirty();
+}
+
+// The host was started again. What was encrypted before stays so, as under a device that vanished:
+// its packets wait for the handshake.
+void MeshModel::adopt_remembered() {
+  for (const auto& [node, key] : remembered_) {
+    const auto peer = peers_.find(node);
+    if (peer == peers_.end() || peer->second.gone() || peer->second.announcement().key != key)
+      continue;
+    const NodeClaims claims = peer->second.claims();
+    for (const Cidr& cidr : claims.cidrs) adopted_[cidr].key = key;
+    for (const IpAddress& address : claims.addresses) adopted_[Cidr::host(address)].key = key;
+    mark(claims_.prove_key(node, key));
+  }
 }
 
 bool MeshModel::key_is_known(const PublicKey& key) const { return key_of_.contains(key); }

@@ -26,6 +26,7 @@
 #include "meshd/daemon/metrics.h"
 #include "meshd/daemon/own_record.h"
 #include "meshd/daemon/problems.h"
+#include "meshd/daemon/snapshot_keeper.h"
 
 namespace mesh {
 
@@ -35,6 +36,7 @@ struct ReconcilerOptions {
   std::string version;
   std::function<void(NodeRecord)> publish;                    // to the store
   std::function<void(std::shared_ptr<const Status>)> report;  // after each pass
+  SnapshotPort snapshots;                                     // what is there, and how to save
   bool dry_run = false;                                       // change nothing: for dry_run() alone
 };
 
@@ -49,6 +51,8 @@ class Reconciler {
 
   // Acts on all that was recorded. Returns when to call again if nothing else happens.
   MonotonicTime pass();
+  // The orderly stop: writes down what is not yet.
+  void finish() { snapshots_.keep(model_, clock_.now(), true); }
   // What a pass would do now, after reading everything afresh; changes nothing.
   Result<std::string> preview();
   // One pass that only says what it would do. Needs options.dry_run.
@@ -92,6 +96,7 @@ class Reconciler {
   Problems problems_;
   DeviceKeeper device_;
   OwnRecord own_record_;
+  SnapshotKeeper snapshots_;
   Touched touched_;
 
   bool adopted_ = false;         // what was running at the start has been taken over
