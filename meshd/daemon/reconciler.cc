@@ -61,6 +61,8 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       drifted_(nothing_touched()) {
   kernel_.set_scope(config_.wireguard.interface,
                     {config_.wireguard.routing_table, config_.wireguard.host_table()});
+  // Whose record is mine must be known before the first one comes.
+  model_.set_local(local_from_config(config_), clock_.now());
 }
 
 // --- inputs ---

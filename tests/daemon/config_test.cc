@@ -428,6 +428,7 @@ TEST(Reload, WhatOnlyARestartCanChangeIsNamed) {
               ElementsAre("keys.directory", "api.socket", "api.listen"));
   EXPECT_THAT(changed("store: {forgetAfter: 1h, directory: {path: /d}}"),
               ElementsAre("store.forgetAfter", "store.directory.path"));
+  EXPECT_THAT(changed("store: {snapshot: {path: /s}}"), ElementsAre("store.snapshot.path"));
   EXPECT_THAT(changed("store: {type: etcd}"), ElementsAre("store.type"));
 }
 

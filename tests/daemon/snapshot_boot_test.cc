@@ -281,7 +281,7 @@ TEST_F(SnapshotBoot, IsWrittenOnceForManyChangesAndNotAtAllForNone) {
 TEST_F(SnapshotBoot, IsNotWrittenMoreOftenThanEveryFewSeconds) {
   const int saves = rig.saves;
   for (int i = 0; i < 600; ++i) {
-    rig.store.put(node("e", 5 + i % 2).no_key().record());
+    rig.store.put(node("e", 5 + i % 200).no_key().record());
     rig.run(milliseconds(100));
   }
   EXPECT_LE(rig.saves, saves + 12);
