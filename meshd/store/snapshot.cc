@@ -119,6 +119,8 @@ class Reader {
     const std::string_view name = take_until(line, ' ');
     const std::string_view key = take_until(line, ' ');
     const std::string_view presence = take_until(line, ' ');
+    if (!check_node_name(name))
+      return error("line {}: '{}' is no node's name", line_, printable(name, 64));
     if (!names_.insert(std::string(name)).second)
       return error("line {}: a second record of '{}'", line_, printable(name, 64));
     auto record = parse_record_json(line, fmt::format("{}:{}", place_, line_), name);
@@ -130,7 +132,7 @@ class Reader {
     node.record = std::make_shared<const StoreEntry>(std::move(*record));
     if (key != "-") {
       const auto proven = PublicKey::parse(key);
-      if (!proven) return error("line {}: {}", line_, proven.error().message);
+      if (!proven) return error("line {}: '{}' is no key", line_, printable(key, 64));
       node.proven = *proven;
     }
     node.gone = presence == "gone";

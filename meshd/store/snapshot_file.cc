@@ -54,10 +54,15 @@ Result<std::string> read_text(const std::filesystem::path& path, int fd, std::si
   return text;
 }
 
+// "" would be no directory.
+std::filesystem::path directory_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : ".";
+}
+
 void remove_unfinished(const std::filesystem::path& path) {
   const std::string file = path.filename().native();
   std::error_code error;
-  for (auto it = std::filesystem::directory_iterator(path.parent_path(), error);
+  for (auto it = std::filesystem::directory_iterator(directory_of(path), error);
        !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
     std::error_code ignored;  // it costs space, no more
     if (is_temporary_of(it->path().filename().native(), file))
@@ -103,7 +108,7 @@ Result<void> save_snapshot(const std::filesystem::path& path, const Snapshot& sn
                       "{}: the records take {} bytes, and a snapshot has at most {}: records as "
                       "large as these are a mistake of whoever writes them",
                       path.native(), text.size(), kMaxSnapshotBytes);
-  const UniqueFd directory(::open(path.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const UniqueFd directory(::open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory) return system_error(path, "its directory cannot be opened", errno);
   return replace_file(directory.get(), path.filename(), path.native(), text, S_IRUSR | S_IWUSR);
 }

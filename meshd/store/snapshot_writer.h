@@ -1,5 +1,7 @@
 // SnapshotWriter: writes snapshots on a thread of its own, so that neither 10,000 records nor a
-// disk that hangs hold up the loop.
+// disk that hangs hold up the loop: 10,000 records are 4.4 MB, and cost 85 ms of a processor to
+// format and to write, and 125 ms to read at the start, but 0.2 ms of the loop
+// (tests/bench/snapshot_bench).
 //
 // save() and problem() from any thread; start to stop on one. A write that fails is tried again
 // with back-off.

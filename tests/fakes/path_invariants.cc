@@ -85,7 +85,7 @@ void PathWatcher::look(const Operation& operation) {
       made_.insert(fault + ", after " + to_string(operation));
   if (strict_rules && std::holds_alternative<PutRule>(operation.act))
     for (const auto& [key, want] : desired_.routes())
-      if (!kernel_.routes().contains(key) && !guarded(key))
+      if (key.table == w_ && !kernel_.routes().contains(key) && !guarded(key))
         made_.insert("a rule before the route of " + key.destination.to_string());
   known_ = std::move(now);
 }
