@@ -51,6 +51,13 @@ std::size_t MeshModel::apply(const StoreUpdate& update, Instant) {
   return changed;
 }
 
+void MeshModel::restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven,
+                        Instant now) {
+  (void)apply(records, now);
+  remembered_ = std::move(proven);
+  restored_ = true;
+}
+
 void MeshModel::apply_change(const StoreChange& change) {
   const BadRecord* bad = change.entry ? std::get_if<BadRecord>(change.entry.get()) : nullptr;
   if (change.node == local_.name) {
@@ -95,10 +102,12 @@ void MeshModel::forget(const std::string& node) {
 }
 
 void MeshModel::adopt(const Mirror& mirror) {
+  bool ran_before = false;
   for (const auto& [key, route] : mirror.routes()) {
     // In whichever tables an earlier configuration had them.
-    const bool guard = key.metric == kGuardMetric;
-    if ((!guard && route.type != RouteType::kUnicast) || route.protocol != kProtocol) continue;
+    if (route.protocol != kProtocol) continue;
+    ran_before = true;
+    if (key.metric != kGuardMetric && route.type != RouteType::kUnicast) continue;
     Adopted& adopted = adopted_[key.destination];
     adopted.key = mirror.allowed_to(key.destination);
     adopted.session = adopted.key && mirror.peers().at(*adopted.key).last_handshake.has_value();
@@ -117,7 +126,24 @@ void MeshModel::adopt(const Mirror& mirror) {
       if (holds && wg.last_handshake) mark(claims_.prove_key(node, key));
     }
   }
+  // What the kernel knows is newer than what was written down.
+  if (!ran_before) adopt_remembered();
+  remembered_.clear();
   mark_all_dirty();
+}
+
+// The host was started again. What was encrypted before stays so, as under a device that vanished:
+// its packets wait for the handshake.
+void MeshModel::adopt_remembered() {
+  for (const auto& [node, key] : remembered_) {
+    const auto peer = peers_.find(node);
+    if (peer == peers_.end() || peer->second.gone() || peer->second.announcement().key != key)
+      continue;
+    const NodeClaims claims = peer->second.claims();
+    for (const Cidr& cidr : claims.cidrs) adopted_[cidr].key = key;
+    for (const IpAddress& address : claims.addresses) adopted_[Cidr::host(address)].key = key;
+    mark(claims_.prove_key(node, key));
+  }
 }
 
 bool MeshModel::key_is_known(const PublicKey& key) const { return key_of_.contains(key); }

@@ -27,6 +27,9 @@ class MeshModel {
   void set_local(LocalNode local, Instant now);
   // Returns how many records changed. Bad records never throw anybody out.
   std::size_t apply(const StoreUpdate& update, Instant now);
+  // The records of an earlier run, for as long as the store has not answered; before adopt().
+  // `proven`: the keys through which packets went then, by node.
+  void restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven, Instant now);
   // What the running data path shows, once, before the first settle(): who holds which prefix and
   // which key, and who is already sent to through WireGuard.
   void adopt(const Mirror& mirror);
@@ -57,6 +60,8 @@ class MeshModel {
   bool store_answered() const { return store_answered_; }
   // Whose it is, for people: a node's name, else the key's beginning.
   std::string name_of_key(const PublicKey& key) const;
+  // There is something to decide on: the store's answer, or what it said in an earlier run.
+  bool has_records() const { return store_answered_ || restored_; }
   bool unsettled() const { return !due_.empty(); }  // somebody waits for a handshake
 
  private:
@@ -71,6 +76,7 @@ class MeshModel {
 
   void apply_change(const StoreChange& change);
   void forget(const std::string& node);
+  void adopt_remembered();
   void mark(const NodeSet& nodes) { dirty_.insert(nodes.begin(), nodes.end()); }
   void settle_claims();
   void check_endpoint(Peer& peer);
@@ -90,6 +96,8 @@ class MeshModel {
   std::shared_ptr<const StoreEntry> own_entry_;
   bool own_bad_ = false;
   bool store_answered_ = false;
+  bool restored_ = false;
+  std::map<std::string, PublicKey> remembered_;  // proven in an earlier run
   NodeSet dirty_;
   std::set<std::pair<MonotonicTime, std::string>> due_;  // peers that change by time alone
   std::map<std::string, MonotonicTime> deadlines_;       // the same, by node

@@ -44,6 +44,7 @@ class Peer {
   void set_bad_record(std::string why) { bad_record_ = std::move(why); }
   void set_gone(bool gone) { gone_ = gone; }
   bool gone() const { return gone_; }
+  const std::shared_ptr<const StoreEntry>& entry() const { return record_; }  // the record's
   const NodeRecord& record() const { return std::get<NodeRecord>(*record_); }
   const Announcement& announcement() const { return announcement_; }
   const std::string& bad_record() const { return bad_record_; }

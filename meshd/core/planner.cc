@@ -44,13 +44,36 @@ class Planner {
     plan_routes();
     plan_rules();
     Plan plan;
-    for (Plan& step : steps_) std::move(step.begin(), step.end(), std::back_inserter(plan));
+    const auto take = [&](Step which) {
+      Plan& step = steps_[which];
+      std::move(step.begin(), step.end(), std::back_inserter(plan));
+      step.clear();
+    };
+    const bool closed_first = leaks_now();
+    for (int step = 0; step < kStepCount; ++step) {
+      if (step == kPeers && closed_first) {
+        take(kGuards);
+        take(kRules);
+      }
+      take(static_cast<Step>(step));
+    }
     return plan;
   }
 
  private:
   void add(Step step, std::string node, Act act) {
     steps_[step].push_back({std::move(node), std::move(act)});
+  }
+
+  // What belongs into the device leaves in plaintext, for the tables are empty and nothing leads
+  // there: a host that was started again and remembers its peers. Nothing is lost by closing the
+  // way before anything can be received, and the answer to the first packet would leak.
+  bool leaks_now() const {
+    if (steps_[kRules].empty()) return false;
+    return std::any_of(desired_.routes().begin(), desired_.routes().end(), [&](const auto& item) {
+      const auto& [key, want] = item;
+      return want.route.type == RouteType::kUnicast && !mirror_.routes().contains(key);
+    });
   }
 
   void plan_device() {

@@ -222,6 +222,7 @@ StoreStatus read_store(const Json& object, Result<void>& outcome) {
   fields.read("inSync", store.in_sync);
   fields.read("lastChange", store.last_change, parse_time);
   fields.read("error", store.error);
+  fields.read("snapshot", store.snapshot, parse_time);
   return store;
 }
 
@@ -362,7 +363,8 @@ Json to_json(const Status& status) {
        {{"type", status.store.type},
         {"inSync", status.store.in_sync},
         {"lastChange", time_or_null(status.store.last_change)},
-        {"error", status.store.error}}},
+        {"error", status.store.error},
+        {"snapshot", time_or_null(status.store.snapshot)}}},
       {"summary", summary_of(status)},
       {"repairs", status.repairs},
       {"drain", {{"phase", to_string(status.drain.phase)}, {"waitsFor", status.drain.waits_for}}},

@@ -58,6 +58,9 @@ struct StoreStatus {
   bool in_sync = false;
   std::optional<WallTime> last_change;
   std::string error;  // why not in sync, or why the own record is not written; "" when all is well
+  // When the records in force were written down, if they are those of an earlier run: the store has
+  // not answered since the start.
+  std::optional<WallTime> snapshot;
 
   friend bool operator==(const StoreStatus&, const StoreStatus&) = default;
 };

@@ -67,6 +67,8 @@ struct StoreConfig {
   DirectoryStoreConfig directory;  // the blocks of the other types are filled too, and unused
   EtcdStoreConfig etcd;
   KubernetesStoreConfig kubernetes;
+  // Where the last good records are written down; "": nowhere. Not given: see snapshot_path().
+  std::optional<std::filesystem::path> snapshot;
   friend bool operator==(const StoreConfig&, const StoreConfig&) = default;
 };
 
@@ -129,6 +131,9 @@ std::string_view to_string(StoreType type);             // "directory", "etcd", 
 std::string_view to_string(BackendPreference backend);  // "auto", "kernel", "userspace", "none"
 std::string_view to_string(LogLevel level);             // "debug", "info", "warn", "error"
 std::string_view to_string(LogFormat format);           // "text", "json"
+
+// Of the snapshot: as it is given, or beside the keys, by the node's name. "": none is kept.
+std::filesystem::path snapshot_path(const Config& config);
 
 // One mistake. Lines and columns count from 1; line 0: the mistake has no place in the file (it
 // cannot be read, or the value came from elsewhere). `key` is the dotted path

@@ -29,6 +29,7 @@ void compare_etcd(ChangedKeys& changed, const EtcdStoreConfig& running,
 
 void compare_store(ChangedKeys& changed, const StoreConfig& running, const StoreConfig& wanted) {
   changed.compare("store.type", running.type, wanted.type);
+  changed.compare("store.snapshot.path", running.snapshot, wanted.snapshot);
   if (running.type != wanted.type) return;  // that one says it all
   changed.compare("store.forgetAfter", running.forget_after, wanted.forget_after);
   switch (running.type) {

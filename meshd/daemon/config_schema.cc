@@ -119,6 +119,27 @@ void read_kubernetes(ConfigSection& section, KubernetesStoreConfig& kubernetes) 
     section.accept("nodeName", check_node_name(kubernetes.node_name));
 }
 
+bool is_inside(const std::filesystem::path& inner, const std::filesystem::path& outer) {
+  // Both end in an empty element, which stands for "the directory itself".
+  const auto outer_path = (outer / "").lexically_normal();
+  const auto inner_path = (inner / "").lexically_normal();
+  const auto end = std::prev(outer_path.end());
+  return std::mismatch(outer_path.begin(), end, inner_path.begin(), inner_path.end()).first == end;
+}
+
+// A snapshot in the store is away when the store is.
+void read_snapshot(ConfigSection& section, StoreConfig& store) {
+  std::filesystem::path path;
+  if (!section.path("path", path, true)) return;
+  if (!path.empty() && store.type == StoreType::kDirectory && is_inside(path, store.directory.path))
+    section.refuse("path",
+                   fmt::format("{} is inside the store {}, and would be away with it: "
+                               "choose a file on this machine's own disk",
+                               in_quotes(path.native()), in_quotes(store.directory.path.native())));
+  else
+    store.snapshot = path;
+}
+
 void read_store(ConfigSection& section, StoreConfig& store, YamlPlace& directory_place) {
   section.word("type", kStoreTypes, store.type);
   if (section.duration("forgetAfter", store.forget_after) && store.forget_after <= Duration(0))
@@ -130,6 +151,7 @@ void read_store(ConfigSection& section, StoreConfig& store, YamlPlace& directory
   section.section(
       "etcd", [&](ConfigSection& s) { read_etcd(s, store.type == StoreType::kEtcd, store.etcd); });
   section.section("kubernetes", [&](ConfigSection& s) { read_kubernetes(s, store.kubernetes); });
+  section.section("snapshot", [&](ConfigSection& s) { read_snapshot(s, store); });
 }
 
 void read_mtu(ConfigSection& section, std::uint32_t& mtu) {
@@ -180,14 +202,6 @@ void read_encryption(ConfigSection& section, EncryptionConfig& encryption) {
   section.boolean("hostTraffic", encryption.host_traffic);
   section.duration("fallbackAfter", encryption.fallback_after);
   section.boolean("allowWithdrawal", encryption.allow_withdrawal);
-}
-
-bool is_inside(const std::filesystem::path& inner, const std::filesystem::path& outer) {
-  // Both end in an empty element, which stands for "the directory itself".
-  const auto outer_path = (outer / "").lexically_normal();
-  const auto inner_path = (inner / "").lexically_normal();
-  const auto end = std::prev(outer_path.end());
-  return std::mismatch(outer_path.begin(), end, inner_path.begin(), inner_path.end()).first == end;
 }
 
 // A private key in the directory that all nodes read would be everybody's. Reported at the key that
@@ -243,6 +257,11 @@ void read_config(ConfigReader& reader, std::string_view host_name, Config& confi
     file.section("api", [&](auto& s) { read_api(s, config.api); });
     file.section("log", [&](auto& s) { read_log(s, config.log); });
   });
+}
+
+std::filesystem::path snapshot_path(const Config& config) {
+  if (config.store.snapshot) return *config.store.snapshot;
+  return (config.keys.directory / ".." / (config.node.name + ".snapshot")).lexically_normal();
 }
 
 std::string_view to_string(StoreType type) { return word_of(kStoreTypes, type); }

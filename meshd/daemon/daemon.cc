@@ -14,6 +14,7 @@
 #include "meshd/daemon/version.h"
 #include "meshd/dataplane/linux_dataplane.h"
 #include "meshd/store/directory_store.h"
+#include "meshd/store/snapshot_file.h"
 
 namespace mesh {
 namespace {
@@ -100,9 +101,27 @@ Result<void> Daemon::open() {
   options.report = [this](std::shared_ptr<const Status> status) {
     status_.store(std::move(status));
   };
+  options.snapshots = open_snapshots();
   reconciler_ =
       std::make_unique<Reconciler>(*dataplane_, clock_, *metrics_, config_, std::move(options));
   return start_api();
+}
+
+// A snapshot that cannot be used is a problem to report, never one to stop for.
+SnapshotPort Daemon::open_snapshots() {
+  SnapshotPort port;
+  const std::filesystem::path path = snapshot_path(config_);
+  if (path.empty()) return port;
+  auto found = load_snapshot(path, store_identity(config_));
+  if (found) {
+    port.found = std::move(*found);
+  } else {
+    port.damage = found.error().message;
+  }
+  snapshots_ = std::make_unique<SnapshotWriter>(path);
+  port.save = [this](Snapshot snapshot) { snapshots_->save(std::move(snapshot)); };
+  port.save_problem = [this] { return snapshots_->problem(); };
+  return port;
 }
 
 Result<void> Daemon::start_api() {
@@ -140,6 +159,8 @@ Result<void> Daemon::run() {
   auto result = loop_->run();
   stopping_ = true;
   store_->stop();
+  reconciler_->finish();
+  if (snapshots_) snapshots_->stop();
   return result;
 }
 

@@ -20,6 +20,7 @@
 #include "meshd/daemon/event_loop.h"
 #include "meshd/daemon/metrics.h"
 #include "meshd/daemon/reconciler.h"
+#include "meshd/store/snapshot_writer.h"
 
 namespace mesh {
 
@@ -41,6 +42,7 @@ class Daemon final : private ApiBackend {
  private:
   Daemon(Config config, std::filesystem::path config_file, PrivateKey key);
   Result<void> open();
+  SnapshotPort open_snapshots();
   Result<void> start_api();
   void act();  // a pass, now
   Result<std::string> reload();
@@ -65,6 +67,7 @@ class Daemon final : private ApiBackend {
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<Dataplane> dataplane_;
   std::unique_ptr<NodeStore> store_;
+  std::unique_ptr<SnapshotWriter> snapshots_;  // null: none is kept
   std::unique_ptr<Reconciler> reconciler_;
   std::unique_ptr<ApiServer> api_;
   bool notified_ready_ = false;

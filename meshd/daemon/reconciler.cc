@@ -65,8 +65,11 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       device_(dataplane, metrics, problems_),
       own_record_(options_.publish),
       drain_(options_.drain_file),
+      snapshots_(std::move(options_.snapshots), store_identity(config_), problems_),
       drifted_(nothing_touched()) {
   set_scope();
+  // Whose record is mine must be known before the first one comes.
+  model_.set_local(local_from_config(config_), clock_.now());
 }
 
 void Reconciler::set_scope() {
@@ -79,6 +82,7 @@ void Reconciler::set_scope() {
 void Reconciler::on_store_update(const StoreUpdate& update) {
   const Instant now = clock_.now();
   const std::size_t changes = model_.apply(update, now);
+  snapshots_.on_store_update(update);
   metrics_.count_store_events(changes);
   if (changes != 0) store_changed_ = now.wall;
   if (!store_seen_ || update.in_sync != store_in_sync_) {
@@ -144,7 +148,9 @@ MonotonicTime Reconciler::pass() {
   gather(now);
   if (adopted_) {
     decide(now);
-    keep_own_record(now);
+    // On the word of a snapshot nothing is published: the store may hold what another wrote since.
+    if (model_.store_answered()) keep_own_record(now);
+    snapshots_.keep(model_, now);
     steer_drain(now);
   }
   report(now);
@@ -171,7 +177,8 @@ void Reconciler::gather(Instant now) {
   }
   read_if_due();
   update_local(now);
-  if (!adopted_ && model_.store_answered() && !read_everything_) {
+  snapshots_.feed(model_, now);
+  if (!adopted_ && model_.has_records() && !read_everything_) {
     model_.adopt(kernel_.mirror());
     adopted_ = true;
   }
@@ -305,7 +312,9 @@ PlanLimits Reconciler::limits(Instant now) const {
 
 void Reconciler::decide(Instant now) {
   Requests requests;
-  log_changes(model_.settle(now, desired_, touched_, requests));
+  const std::vector<std::string> changed = model_.settle(now, desired_, touched_, requests);
+  if (!changed.empty()) snapshots_.touch();
+  log_changes(changed);
   LocalNode local = model_.local();
   if (!device_problem_.empty())
     local.backend = device_.choice().backend;  // not used by peers, still to be put right
@@ -489,8 +498,10 @@ void Reconciler::report(Instant now) {
                       problems_.messages(),
                       options_.version};
   inputs.store = {std::string(to_string(config_.store.type)), store_in_sync_, store_changed_,
-                  store_error_};
+                  store_error_, snapshots_.in_force()};
   inputs.drain = drain_status(now);
+  if (std::string warning = snapshots_.warning(now.wall); !warning.empty())
+    inputs.warnings.push_back(std::move(warning));
   options_.report(std::make_shared<const Status>(make_status(inputs)));
 }
 
@@ -506,6 +517,7 @@ MonotonicTime Reconciler::next_time(Instant now) const {
     consider(*device_problem_since_ + kDeviceProblemPatience);
   consider(held_.next());
   consider(own_record_again_);
+  consider(snapshots_.next());
   consider(model_.deadline(now.monotonic));
   consider(drain_.next());
   for (const auto& [port, until] : former_ports_) consider(until);

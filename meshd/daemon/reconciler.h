@@ -28,6 +28,7 @@
 #include "meshd/daemon/metrics.h"
 #include "meshd/daemon/own_record.h"
 #include "meshd/daemon/problems.h"
+#include "meshd/daemon/snapshot_keeper.h"
 
 namespace mesh {
 
@@ -38,6 +39,7 @@ struct ReconcilerOptions {
   std::function<void(NodeRecord)> publish;                    // to the store
   std::function<void(std::shared_ptr<const Status>)> report;  // after each pass
   std::filesystem::path drain_file;  // keeps that the node is drained; empty: nothing does
+  SnapshotPort snapshots;            // what is there, and how to save
   bool dry_run = false;              // change nothing: for dry_run() alone
 };
 
@@ -57,6 +59,8 @@ class Reconciler {
 
   // Acts on all that was recorded. Returns when to call again if nothing else happens.
   MonotonicTime pass();
+  // The orderly stop: writes down what is not yet.
+  void finish() { snapshots_.keep(model_, clock_.now(), true); }
   // What a pass would do now, after reading everything afresh; changes nothing.
   Result<std::string> preview();
   // One pass that only says what it would do. Needs options.dry_run.
@@ -104,6 +108,7 @@ class Reconciler {
   DeviceKeeper device_;
   OwnRecord own_record_;
   Drain drain_;
+  SnapshotKeeper snapshots_;
   Touched touched_;
 
   bool decided_ = false;

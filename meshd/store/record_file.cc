@@ -75,8 +75,8 @@ std::string random_token() {
   return fmt::format("{:016x}", random());
 }
 
-int write_text(int fd, std::string_view text) {
-  if (::fchmod(fd, S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH) != 0) return errno;  // whatever the umask
+int write_text(int fd, std::string_view text, mode_t mode) {
+  if (::fchmod(fd, mode) != 0) return errno;  // whatever the umask
   while (!text.empty()) {
     const ssize_t count = ::write(fd, text.data(), text.size());
     if (count < 0 && errno == EINTR) continue;
@@ -135,7 +135,7 @@ bool is_temporary_of(std::string_view name, std::string_view file) {
 }
 
 Result<void> replace_file(int directory, const std::string& file, const std::string& place,
-                          std::string_view text) {
+                          std::string_view text, mode_t mode) {
   const std::string what = place + ": cannot be written";
   const std::string temporary =
       fmt::format("{}{}{}", temporary_prefix(file), random_token(), kTemporarySuffix);
@@ -143,7 +143,7 @@ Result<void> replace_file(int directory, const std::string& file, const std::str
                              O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                              S_IRUSR | S_IWUSR));
   if (!fd) return system_error(what, errno);
-  int error = write_text(fd.get(), text);
+  int error = write_text(fd.get(), text, mode);
   if (error == 0 && ::renameat(directory, temporary.c_str(), directory, file.c_str()) != 0)
     error = errno;
   if (error != 0) {

@@ -35,10 +35,11 @@ std::optional<FileSignature> read_signature(int directory, const std::string& fi
 Result<std::optional<StoreEntry>> read_record_file(int directory, const std::string& file,
                                                    const std::string& place, std::string_view node);
 
-// Puts `text` in the place of `file`, mode 0644: a reader, and a crash at any point, sees the old
-// content or the new one. Temporary files are named by `temporary_prefix` and 16 hex digits.
+// Puts `text` in the place of `file`, whatever the umask: a reader, and a crash at any point, sees
+// the old content or the new one. Temporary files are named by `temporary_prefix` and 16 hex
+// digits.
 Result<void> replace_file(int directory, const std::string& file, const std::string& place,
-                          std::string_view text);
+                          std::string_view text, mode_t mode = 0644);
 
 // The start of the names of the temporary files that replace_file makes for `file`.
 std::string temporary_prefix(std::string_view file);

@@ -114,6 +114,18 @@ TEST_F(PlanOrder, RulesArePutOnce) {
   EXPECT_EQ(first(world.pass(), "rule:"), -1);
 }
 
+TEST_F(PlanOrder, WithEverythingGoneTheWayIsClosedBeforeAnythingCanBeReceived) {
+  world.settle();
+  encrypted_node("b", 2);
+  world.kernel.delete_device();
+  for (const auto& [key, route] : std::map(world.kernel.routes())) world.kernel.remove_route(key);
+  for (const Rule& rule : std::set(world.kernel.rules())) world.kernel.remove_rule(rule);
+  const Plan plan = world.pass();
+  EXPECT_TRUE(comes_before(plan, "route: put unreachable 10.2.0.0/24", "rule: add"));
+  EXPECT_TRUE(comes_before(plan, "rule: add", peer(2)));
+  EXPECT_TRUE(comes_before(plan, "allowed-ips + 10.2.0.0/24", "route: put unicast 10.2.0.0/24"));
+}
+
 TEST_F(PlanOrder, AllowedIpsAndEndpointAreWrittenInOneMessage) {
   world.put(node("b", 2));
   const Plan plan = world.pass();

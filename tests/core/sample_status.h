@@ -59,7 +59,7 @@ inline Status sample_status() {
   status.public_key = sample_key(1);
   status.key_created = at("2026-11-22T14:00:00Z");
   status.listen_port = 51820;
-  status.store = {"directory", true, at("2026-11-22T15:00:00Z"), ""};
+  status.store = {"directory", true, at("2026-11-22T15:00:00Z"), "", {}};
   status.last_reconcile = at("2026-11-22T15:00:02Z");
   status.peers = {encrypted_peer("node-b", 2), plaintext_peer("node-c"),
                   encrypted_peer("node-d", 4)};

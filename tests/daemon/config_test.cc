@@ -428,7 +428,17 @@ TEST(Reload, WhatOnlyARestartCanChangeIsNamed) {
               ElementsAre("keys.directory", "api.socket", "api.listen"));
   EXPECT_THAT(changed("store: {forgetAfter: 1h, directory: {path: /d}}"),
               ElementsAre("store.forgetAfter", "store.directory.path"));
+  EXPECT_THAT(changed("store: {snapshot: {path: /s}}"), ElementsAre("store.snapshot.path"));
   EXPECT_THAT(changed("store: {type: etcd}"), ElementsAre("store.type"));
+}
+
+TEST(Config, TheSnapshotIsBesideTheKeysUnlessItIsGivenAPlaceOrNone) {
+  EXPECT_EQ(snapshot_path(good("node: {name: n}")), "/var/lib/meshd/n.snapshot");
+  EXPECT_EQ(snapshot_path(good("node: {name: n}\nkeys: {directory: /k/keys/}")), "/k/n.snapshot");
+  EXPECT_EQ(snapshot_path(good("store: {snapshot: {path: /s/x}}")), "/s/x");
+  EXPECT_EQ(snapshot_path(good("store: {snapshot: {path: ''}}")), "");
+  EXPECT_THAT(bad("store: {snapshot: {path: /var/lib/meshd/store/x}}"),
+              ElementsAre(HasSubstr("store.snapshot.path: '/var/lib/meshd/store/x' is inside")));
 }
 
 TEST(Reload, TheRestIsTaken) {

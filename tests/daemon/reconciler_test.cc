@@ -245,6 +245,7 @@ TEST_F(ReconcilerTest, ARestartWritesNothing) {
   EXPECT_EQ(rig.store.publications(), published);
   EXPECT_EQ(rig.status->repairs, 0U);
   EXPECT_TRUE(rig.encrypted("b"));
+  EXPECT_EQ(rig.status->peers.size(), 2U) << "the own record is nobody else's";
 }
 
 TEST_F(ReconcilerTest, ARestartWithTheStoreOutRemovesNothing) {

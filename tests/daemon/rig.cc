@@ -38,9 +38,32 @@ void Rig::start(bool dry_run) {
     ++published;
     store.publish(std::move(record));
   };
+  if (keeps_snapshots) {
+    if (snapshot_damage.empty()) options.snapshots.found = snapshot;
+    options.snapshots.damage = snapshot_damage;
+    options.snapshots.save = [this](Snapshot saved) {
+      ++saves;
+      if (!save_problem.empty()) return;
+      snapshot = std::move(saved);
+      snapshot_damage.clear();
+    };
+    options.snapshots.save_problem = [this] { return save_problem; };
+  }
   options.report = [this](std::shared_ptr<const Status> report) { status = std::move(report); };
   reconciler = std::make_unique<Reconciler>(dataplane, clock, metrics, config, std::move(options));
   store.start([this](StoreUpdate update) { news_.push_back(std::move(update)); });
+}
+
+void Rig::reboot() {
+  reconciler.reset();
+  kernel.delete_device();
+  kernel.flush_ruleset();
+  const auto routes = kernel.routes();
+  for (const auto& [key, route] : routes)
+    if (route.protocol == kProtocol) kernel.remove_route(key);
+  const auto rules = kernel.rules();
+  for (const Rule& rule : rules)
+    if (rule.protocol == kProtocol) kernel.remove_rule(rule);
 }
 
 MonotonicTime Rig::pass() {

@@ -85,6 +85,8 @@ class Rig {
 
   // meshd is started over the kernel and the store as they are. Any earlier one was killed.
   void start(bool dry_run = false);
+  // meshd was killed, and the kernel knows nothing any more of what it had set.
+  void reboot();
   MonotonicTime pass();
   // The loop, for so long. Fails the test when it spins.
   void run(Duration duration);
@@ -114,6 +116,12 @@ class Rig {
   std::unique_ptr<Reconciler> reconciler;
   std::size_t passes = 0;
   int published = 0;  // calls of publish
+  // The snapshot, as on disk.
+  bool keeps_snapshots = false;
+  std::optional<Snapshot> snapshot;
+  std::string snapshot_damage;  // why the one on disk cannot be used
+  std::string save_problem;     // why none can be written now
+  int saves = 0;
 
  private:
   int metric(const std::string& series) const;

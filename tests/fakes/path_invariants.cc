@@ -68,6 +68,12 @@ PathWatcher::PathWatcher(FakeDataplane& kernel, const Desired& desired, std::uin
 
 void PathWatcher::begin() { known_ = path_faults(kernel_, desired_, w_, h_); }
 
+// What has no route yet goes nowhere.
+bool PathWatcher::guarded(RouteKey key) const {
+  key.metric = kGuardMetric;
+  return kernel_.routes().contains(key);
+}
+
 void PathWatcher::look(const Operation& operation) {
   std::set<std::string> now = path_faults(kernel_, desired_, w_, h_);
   // A reset takes a peer's AllowedIPs for the moment between two messages; its routes are away by
@@ -79,7 +85,7 @@ void PathWatcher::look(const Operation& operation) {
       made_.insert(fault + ", after " + to_string(operation));
   if (strict_rules && std::holds_alternative<PutRule>(operation.act))
     for (const auto& [key, want] : desired_.routes())
-      if (!kernel_.routes().contains(key))
+      if (key.table == w_ && !kernel_.routes().contains(key) && !guarded(key))
         made_.insert("a rule before the route of " + key.destination.to_string());
   known_ = std::move(now);
 }

@@ -26,6 +26,7 @@ class PathWatcher {
 
  private:
   void look(const Operation& operation);
+  bool guarded(RouteKey key) const;
 
   FakeDataplane& kernel_;
   const Desired& desired_;

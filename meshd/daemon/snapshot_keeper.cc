@@ -1,0 +1,133 @@
+#include "meshd/daemon/snapshot_keeper.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/status_render.h"
+#include "meshd/daemon/log.h"
+
+namespace mesh {
+namespace {
+
+const std::string kPlace = "snapshot";
+
+// What the model holds, as it is written down.
+std::vector<SnapshotNode> collect(const MeshModel& model) {
+  std::vector<SnapshotNode> nodes;
+  nodes.reserve(model.peers().size());
+  for (const auto& [name, peer] : model.peers()) {
+    SnapshotNode node{peer.entry(), std::nullopt, peer.gone()};
+    if (peer.decision().path == Path::kWireguard && peer.active()) node.proven = peer.active()->key;
+    nodes.push_back(std::move(node));
+  }
+  return nodes;
+}
+
+}  // namespace
+
+StoreIdentity store_identity(const Config& config) {
+  StoreIdentity identity{std::string(to_string(config.store.type)), "", config.node.name};
+  switch (config.store.type) {
+    case StoreType::kDirectory:
+      identity.location = config.store.directory.path.lexically_normal().native();
+      break;
+    case StoreType::kEtcd: {
+      auto endpoints = config.store.etcd.endpoints;  // in any order they are the same cluster
+      std::sort(endpoints.begin(), endpoints.end());
+      for (const std::string& endpoint : endpoints) identity.location += endpoint + " ";
+      identity.location += config.store.etcd.prefix;
+      break;
+    }
+    case StoreType::kKubernetes:
+      identity.location = config.store.kubernetes.kubeconfig.lexically_normal().native();
+      break;
+  }
+  return identity;
+}
+
+SnapshotKeeper::SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems& problems)
+    : port_(std::move(port)), store_(std::move(store)), problems_(problems) {
+  if (!port_.damage.empty())
+    problems_.note(kPlace, fmt::format("{}: this snapshot is not used and stays as it is until the "
+                                       "store has answered, which makes a new one",
+                                       port_.damage));
+  if (!port_.found) return;
+  written_ = port_.found->nodes;
+  nothing_written_ = !port_.found->problems.empty();
+  for (const std::string& problem : port_.found->problems)
+    log::warn("the snapshot holds a record that cannot be used", {{"reason", problem}});
+}
+
+void SnapshotKeeper::on_store_update(const StoreUpdate& update) {
+  store_out_ = !update.in_sync;
+  if (!update.in_sync) return;
+  store_answered_ = true;
+  complete_ = complete_ || update.complete;
+  port_.found.reset();
+  in_force_.reset();
+  if (update.complete || !update.changes.empty()) touch();
+}
+
+void SnapshotKeeper::feed(MeshModel& model, Instant now) {
+  if (!port_.found) return;
+  if (!patient_until_) patient_until_ = now.monotonic + kPatience;
+  if (!store_out_ && now.monotonic < *patient_until_) return;
+  StoreUpdate records;
+  std::map<std::string, PublicKey> proven;
+  std::vector<StoreChange> gone;
+  for (const SnapshotNode& node : port_.found->nodes) {
+    const std::string& name = std::get<NodeRecord>(*node.record).name;
+    if (name == store_.node) continue;
+    records.changes.push_back({name, node.record});
+    if (node.gone) gone.push_back({name, nullptr});
+    if (node.proven) proven.emplace(name, *node.proven);
+  }
+  // A record that is gone is one that was there.
+  std::move(gone.begin(), gone.end(), std::back_inserter(records.changes));
+  model.restore(records, std::move(proven), now);
+  in_force_ = port_.found->written;
+  log::warn("the store does not answer: taking the records of the snapshot",
+            {{"nodes", std::to_string(port_.found->nodes.size())},
+             {"written", format_time(port_.found->written)}});
+  port_.found.reset();
+}
+
+void SnapshotKeeper::keep(const MeshModel& model, Instant now, bool at_once) {
+  if (!port_.save) return;
+  if (const std::string problem = port_.save_problem(); !problem.empty()) {
+    problems_.note(kPlace, fmt::format("{}: the records are not written down, and a start without "
+                                       "the store will not know them: mend it, or give another "
+                                       "store.snapshot.path",
+                                       problem));
+  } else if (port_.damage.empty()) {
+    problems_.clear(kPlace);
+  }
+  if (!complete_) return;
+  if (std::exchange(touched_, false) && !due_)
+    due_ = std::max(now.monotonic + kSettle, not_before_);
+  if (!due_ || (now.monotonic < *due_ && !at_once)) return;
+  due_.reset();
+  auto nodes = collect(model);
+  if (!nothing_written_ && nodes == written_) return;
+  written_ = nodes;
+  nothing_written_ = false;
+  port_.damage.clear();
+  not_before_ = now.monotonic + kPause;
+  port_.save({store_, now.wall, std::move(nodes), {}});
+}
+
+std::optional<MonotonicTime> SnapshotKeeper::next() const {
+  if (port_.found && patient_until_) return patient_until_;
+  return due_;
+}
+
+std::string SnapshotKeeper::warning(WallTime now) const {
+  if (!in_force_) return "";
+  return fmt::format(
+      "the store has not answered since the start: the records are those of the snapshot written "
+      "at {} ({})",
+      format_time(*in_force_), format_age(*in_force_, now));
+}
+
+}  // namespace mesh

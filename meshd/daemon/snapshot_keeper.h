@@ -1,0 +1,75 @@
+// SnapshotKeeper: when the last good records are used, and when they are written down. Loop thread
+// only.
+//
+// Used once, when the store is out at the start; given up when it answers. Written when the store
+// has answered with all it holds, if they changed, and not more often than every few seconds: what
+// is on disk is never replaced by less than a whole answer.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "core/mesh_model.h"
+#include "mesh/clock.h"
+#include "meshd/daemon/config.h"
+#include "meshd/daemon/problems.h"
+#include "meshd/store/snapshot.h"
+
+namespace mesh {
+
+// What the keeper needs of the outside.
+struct SnapshotPort {
+  std::optional<Snapshot> found;              // at the start
+  std::string damage;                         // why what was there is not used; "": nothing
+  std::function<void(Snapshot)> save;         // returns at once; none: no snapshot is kept
+  std::function<std::string()> save_problem;  // why the last save failed; "" when it did not
+};
+
+// Which store the configuration names, for the snapshot.
+StoreIdentity store_identity(const Config& config);
+
+class SnapshotKeeper {
+ public:
+  // If the store has said nothing at all for so long after the start, it is out.
+  static constexpr Duration kPatience = std::chrono::seconds(2);
+  // From a change to writing it down, so that changes that come together are written once; and
+  // between two writings.
+  static constexpr Duration kSettle = std::chrono::seconds(1);
+  static constexpr Duration kPause = std::chrono::seconds(5);
+
+  SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems& problems);
+
+  void on_store_update(const StoreUpdate& update);
+  // Gives the model the records of the snapshot if the store is out and has not answered before.
+  void feed(MeshModel& model, Instant now);
+  // A record, or what is sent through WireGuard, may have changed.
+  void touch() { touched_ = true; }
+  // Writes down what is due. `at_once`: at an orderly stop.
+  void keep(const MeshModel& model, Instant now, bool at_once = false);
+  // When to call again if nothing else happens.
+  std::optional<MonotonicTime> next() const;
+
+  // When the records in force were written down; empty: they are the store's own.
+  std::optional<WallTime> in_force() const { return in_force_; }
+  std::string warning(WallTime now) const;  // what to say of that; "" when there is nothing
+
+ private:
+  void note_damage();
+
+  SnapshotPort port_;
+  StoreIdentity store_;
+  Problems& problems_;
+  std::vector<SnapshotNode> written_;
+  bool nothing_written_ = true;
+  std::optional<MonotonicTime> patient_until_;
+  bool store_out_ = false;
+  bool store_answered_ = false;
+  bool complete_ = false;  // the store has said all it holds
+  bool touched_ = false;
+  std::optional<MonotonicTime> due_;
+  MonotonicTime not_before_{};
+  std::optional<WallTime> in_force_;
+};
+
+}  // namespace mesh

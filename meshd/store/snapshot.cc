@@ -1,0 +1,178 @@
+#include "meshd/store/snapshot.h"
+
+#include <fmt/format.h>
+#include <sodium.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "meshd/store/document.h"
+#include "meshd/store/record_codec.h"
+#include "meshd/store/utf8.h"
+
+namespace mesh {
+namespace {
+
+constexpr std::string_view kMagic = "meshd-snapshot";
+constexpr std::size_t kMaxHeaderBytes = 128;
+
+std::string checksum(std::string_view body) {
+  // Picks the fastest code for this processor; the plain one does as well.
+  [[maybe_unused]] static const int kChosen = sodium_init();
+  std::array<unsigned char, crypto_generichash_BYTES> hash{};
+  crypto_generichash(hash.data(), hash.size(),
+                     reinterpret_cast<const unsigned char*>(body.data()),  // NOLINT(*-cast)
+                     body.size(), nullptr, 0);
+  std::string text;
+  for (const unsigned char byte : hash) fmt::format_to(std::back_inserter(text), "{:02x}", byte);
+  return text;
+}
+
+std::string header_of(std::string_view body) {
+  return fmt::format("{} {} {} {}", kMagic, kSnapshotVersion, body.size(), checksum(body));
+}
+
+// Up to the next `separator`, which is dropped; all, when there is none.
+std::string_view take_until(std::string_view& rest, char separator) {
+  const std::size_t end = rest.find(separator);
+  const std::string_view word = rest.substr(0, end);
+  rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+  return word;
+}
+
+template <class N>
+std::optional<N> read_number(std::string_view text) {
+  N number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+class Reader {
+ public:
+  explicit Reader(std::string_view place) : place_(place) {}
+
+  Result<Snapshot> read(std::string_view text) {
+    if (auto whole = check_header(text); !whole) return whole.error();
+    for (line_ = 2; !text.empty(); ++line_)
+      if (auto read = read_line(take_until(text, '\n')); !read) return read.error();
+    if (snapshot_.store.node.empty()) return error("it does not say which store it is of");
+    return std::move(snapshot_);
+  }
+
+ private:
+  template <class... Args>
+  Error error(fmt::format_string<Args...> format, Args&&... args) const {
+    return make_error(ErrorCode::kInvalid, "{}: {}", place_,
+                      fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  // Leaves the body in `text`.
+  Result<void> check_header(std::string_view& text) const {
+    const std::string_view header = text.substr(0, text.find('\n'));
+    if (header.size() > kMaxHeaderBytes || !header.starts_with(kMagic))
+      return error("it is no snapshot of meshd, or its start is damaged");
+    std::string_view words = header;
+    (void)take_until(words, ' ');
+    if (const auto version = read_number<int>(take_until(words, ' ')); !version)
+      return error("it is damaged: the first line is not that of a snapshot");
+    else if (*version != kSnapshotVersion)
+      return error("it is of format {}, and this meshd reads {}", *version, kSnapshotVersion);
+    const auto size = read_number<std::size_t>(take_until(words, ' '));
+    text.remove_prefix(std::min(text.size(), header.size() + 1));
+    if (size && *size > text.size())
+      return error("it is cut short: {} bytes of {} are there", text.size(), *size);
+    if (header != header_of(text)) return error("it is damaged: its checksum does not match");
+    if (!text.ends_with('\n')) return error("it is damaged: its last line has no end");
+    return {};
+  }
+
+  Result<void> read_line(std::string_view line) {
+    const std::string_view kind = take_until(line, ' ');
+    if (kind == "store") return read_store(line);
+    if (kind == "node") return read_node(line);
+    return {};
+  }
+
+  Result<void> read_store(std::string_view json) {
+    const auto root = parse_json_document(json, place_);
+    if (!root) return root.error();
+    for (const DocumentNode& field : root->children) {
+      if (field.key == "type") snapshot_.store.type = field.text;
+      if (field.key == "location") snapshot_.store.location = field.text;
+      if (field.key == "node") snapshot_.store.node = field.text;
+      if (field.key != "written") continue;
+      const auto seconds = read_number<std::int64_t>(field.text);
+      constexpr std::int64_t kLatest = 9'000'000'000;  // what nanoseconds can count, roughly
+      if (!seconds || *seconds < 0 || *seconds > kLatest)
+        return error("line {}: '{}' is no time", line_, printable(field.text, 64));
+      snapshot_.written = WallTime(std::chrono::seconds(*seconds));
+    }
+    return {};
+  }
+
+  // NAME KEY|- here|gone RECORD
+  Result<void> read_node(std::string_view line) {
+    const std::string_view name = take_until(line, ' ');
+    const std::string_view key = take_until(line, ' ');
+    const std::string_view presence = take_until(line, ' ');
+    if (!check_node_name(name))
+      return error("line {}: '{}' is no node's name", line_, printable(name, 64));
+    if (!names_.insert(std::string(name)).second)
+      return error("line {}: a second record of '{}'", line_, printable(name, 64));
+    auto record = parse_record_json(line, fmt::format("{}:{}", place_, line_), name);
+    if (!record) {
+      snapshot_.problems.push_back(record.error().message);
+      return {};
+    }
+    SnapshotNode node;
+    node.record = std::make_shared<const StoreEntry>(std::move(*record));
+    if (key != "-") {
+      const auto proven = PublicKey::parse(key);
+      if (!proven) return error("line {}: '{}' is no key", line_, printable(key, 64));
+      node.proven = *proven;
+    }
+    node.gone = presence == "gone";
+    snapshot_.nodes.push_back(std::move(node));
+    return {};
+  }
+
+  std::string_view place_;
+  std::size_t line_ = 1;
+  std::set<std::string> names_;
+  Snapshot snapshot_;
+};
+
+}  // namespace
+
+std::string format_snapshot(const Snapshot& snapshot) {
+  nlohmann::ordered_json store;
+  store["type"] = snapshot.store.type;
+  store["location"] = snapshot.store.location;
+  store["node"] = snapshot.store.node;
+  store["written"] = fmt::to_string(
+      std::chrono::duration_cast<std::chrono::seconds>(snapshot.written.time_since_epoch())
+          .count());
+  std::string body =
+      "store " + store.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  for (const SnapshotNode& node : snapshot.nodes) {
+    const auto& record = std::get<NodeRecord>(*node.record);
+    fmt::format_to(std::back_inserter(body), "node {} {} {} {}\n", record.name,
+                   node.proven ? node.proven->to_base64() : "-", node.gone ? "gone" : "here",
+                   format_record_json(record));
+  }
+  return seal_snapshot(body);
+}
+
+std::string seal_snapshot(std::string_view body) {
+  return header_of(body).append("\n").append(body);
+}
+
+Result<Snapshot> parse_snapshot(std::string_view text, std::string_view place) {
+  return Reader(place).read(text);
+}
+
+}  // namespace mesh

@@ -1,0 +1,62 @@
+// Snapshot: the last good node records of a store as one text, for a start while the store is away.
+//
+// A header line with the format's version, the length and a checksum (BLAKE2b) of all that follows;
+// then one line for the store it was taken from and one a node. A line of a kind this meshd does
+// not know is skipped: policies will be such lines. The checksum finds damage, not forgery: the
+// file's owner and mode are what keeps others out. Pure; any thread; linear in the text, whose size
+// is bounded. parse(format(s)) equals s, but for what a record codec cannot keep (problems, bytes
+// that are not UTF-8).
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mesh/clock.h"
+#include "mesh/node_store.h"
+#include "mesh/public_key.h"
+#include "mesh/result.h"
+
+namespace mesh {
+
+inline constexpr int kSnapshotVersion = 1;
+// 10,000 ordinary records take about 6 MB. More than this is not written, and not read.
+inline constexpr std::size_t kMaxSnapshotBytes = std::size_t{64} << 20;
+
+// Whose records they are, and for whom: those of another store, or of another node, are of no use.
+struct StoreIdentity {
+  std::string type;      // "directory", "etcd", "kubernetes"
+  std::string location;  // the path, the endpoints and prefix, the cluster
+  std::string node;
+  friend bool operator==(const StoreIdentity&, const StoreIdentity&) = default;
+};
+
+struct SnapshotNode {
+  std::shared_ptr<const StoreEntry> record;  // a NodeRecord, never null
+  // The key through which packets went to it: a reboot is no reason to send them in plaintext.
+  std::optional<PublicKey> proven;
+  bool gone = false;  // its record is gone, and its prefixes are blocked
+
+  friend bool operator==(const SnapshotNode& a, const SnapshotNode& b) {
+    return (a.record == b.record || *a.record == *b.record) && a.proven == b.proven &&
+           a.gone == b.gone;
+  }
+};
+
+struct Snapshot {
+  StoreIdentity store;
+  WallTime written{};  // whole seconds are kept
+  std::vector<SnapshotNode> nodes;
+  // Of a text that was read: the records in it that this meshd cannot take, and why.
+  std::vector<std::string> problems;
+};
+
+std::string format_snapshot(const Snapshot& snapshot);
+// The header line and `body`, which is taken as it is: for tests of what meshd would never write.
+std::string seal_snapshot(std::string_view body);
+// Anything but a whole, unharmed snapshot of this version is an error (kInvalid) led by `place`.
+Result<Snapshot> parse_snapshot(std::string_view text, std::string_view place);
+
+}  // namespace mesh
