@@ -116,7 +116,7 @@ std::optional<PublicKey> Desired::allowed_to(const Cidr& cidr) const {
   return found->second;
 }
 
-void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path,
+void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path, const RouteMtu& mtu,
                          std::vector<Route>& routes) {
   if (!local.carries(cidr.family())) return;
   Route route;
@@ -137,6 +137,7 @@ void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path,
       route.type = RouteType::kUnicast;
       route.oif = local.device_index;
       route.preferred_source = local.preferred_source(cidr.family());
+      route.set_mtu(mtu.of(cidr.family()));
       break;
     }
   }
@@ -160,7 +161,7 @@ DesiredDevice desired_device(const LocalNode& local, bool with_rules) {
 Contribution own_contribution(const LocalNode& local) {
   Contribution contribution;
   for (const Cidr& cidr : local.cidrs)
-    add_workload_routes(local, cidr, Path::kPlaintext, contribution.routes);
+    add_workload_routes(local, cidr, Path::kPlaintext, {}, contribution.routes);
   return contribution;
 }
 

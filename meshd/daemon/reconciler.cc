@@ -325,6 +325,7 @@ PlanLimits Reconciler::limits(Instant now) const {
 
 void Reconciler::decide(Instant now) {
   Requests requests;
+  if (options_.paths != nullptr) options_.paths->tell(model_);
   log_changes(model_.settle(now, desired_, touched_, requests));
   LocalNode local = model_.local();
   if (!device_problem_.empty())
@@ -333,6 +334,7 @@ void Reconciler::decide(Instant now) {
   touched_.merge(held_.touched());
   Plan plan = make_plan(desired_, kernel_.mirror(), touched_, requests, limits(now));
   execute(held_.release(std::move(plan), now.monotonic), now);
+  if (options_.paths != nullptr) options_.paths->follow(model_, kernel_.mirror());
 }
 
 void Reconciler::execute(const Plan& plan, Instant now) {
@@ -490,6 +492,7 @@ void Reconciler::report(Instant now) {
                       device_problem_,   warnings(),      options_.version};
   inputs.store = {std::string(to_string(config_.store.type)), store_in_sync_, store_changed_,
                   store_error_};
+  inputs.paths = options_.paths;
   options_.report(std::make_shared<const Status>(make_status(inputs)));
 }
 

@@ -24,6 +24,7 @@
 #include "meshd/daemon/kernel_view.h"
 #include "meshd/daemon/metrics.h"
 #include "meshd/daemon/own_record.h"
+#include "meshd/daemon/path_prober.h"
 
 namespace mesh {
 
@@ -33,7 +34,8 @@ struct ReconcilerOptions {
   std::string version;
   std::function<void(NodeRecord)> publish;                    // to the store
   std::function<void(std::shared_ptr<const Status>)> report;  // after each pass
-  bool dry_run = false;                                       // change nothing: for dry_run() alone
+  PathProber* paths = nullptr;  // outlives the reconciler; null: no way is measured
+  bool dry_run = false;         // change nothing: for dry_run() alone
 };
 
 class Reconciler {

@@ -37,6 +37,21 @@ void add_tunnel(PeerStatus& status, const Peer& peer, const ReportInputs& inputs
   status.tx_bytes = found->second.tx_bytes;
 }
 
+// The device's MTU as it is, or the routes' where the way is narrower.
+void add_mtu(PeerStatus& status, const std::string& node, const Peer& peer,
+             const ReportInputs& inputs) {
+  if (inputs.paths != nullptr) {
+    status.path_mtu = inputs.paths->path_mtu(node);
+    status.mtu_reason = inputs.paths->why_unsure(node);
+  }
+  const LocalNode& local = inputs.model.local();
+  const Link* device = inputs.mirror.link(local.device_name);
+  if (peer.decision().path != Path::kWireguard || device == nullptr) return;
+  const RouteMtu routes = peer.route_mtu(local);
+  const auto smaller = [&](std::uint32_t mtu) { return mtu == 0 ? device->mtu : mtu; };
+  status.mtu = std::min(smaller(routes.ipv4), smaller(routes.ipv6));
+}
+
 // The rules turn the tables on: without them nothing that was decided happens.
 bool rules_stand(const ReportInputs& inputs) {
   const std::vector<Rule> rules = desired_device(inputs.model.local(), true).rules;
@@ -60,6 +75,7 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   status.labels = peer.record().labels;
   status.warnings = peer.warnings();
   add_tunnel(status, peer, inputs);
+  add_mtu(status, node, peer, inputs);
   const auto bytes = [&](NftSet set) { return inputs.traffic.bytes(node, set); };
   status.plaintext_rx_bytes = bytes(NftSet::kRxPlaintext);
   status.plaintext_tx_bytes = bytes(NftSet::kTxPlaintext);

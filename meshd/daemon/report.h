@@ -8,6 +8,7 @@
 #include "core/mirror.h"
 #include "core/status.h"
 #include "meshd/daemon/config.h"
+#include "meshd/daemon/path_prober.h"
 #include "meshd/daemon/traffic.h"
 
 namespace mesh {
@@ -25,6 +26,7 @@ struct ReportInputs {
   std::string error;
   std::vector<std::string> warnings;
   std::string version;
+  const PathProber* paths = nullptr;
 };
 
 Status make_status(const ReportInputs& inputs);
