@@ -22,7 +22,7 @@ Rig::Rig(Config wanted)
       metrics([this] { return status; }, clock) {
   kernel.set_own_key(key(1));
   kernel.add_address(kernel.add_link("eth0"), ip("192.0.2.1"), 24);
-  kernel.add_address(kernel.add_link("br0"), ip("10.1.0.1"), 24);
+  kernel.add_address(kernel.add_link("br0", 1400), ip("10.1.0.1"), 24);
 }
 
 void Rig::start(bool dry_run) {
