@@ -29,7 +29,10 @@ void Rig::start(bool dry_run) {
   news_.clear();
   next_ = {};
   (void)kernel.drain_events();
+  reconciler.reset();
+  make_prober();
   ReconcilerOptions options;
+  options.paths = paths.get();
   options.key = key(1);
   options.key_created = clock.now().wall;
   options.version = "1.2.3";
@@ -41,6 +44,19 @@ void Rig::start(bool dry_run) {
   options.report = [this](std::shared_ptr<const Status> report) { status = std::move(report); };
   reconciler = std::make_unique<Reconciler>(dataplane, clock, metrics, config, std::move(options));
   store.start([this](StoreUpdate update) { news_.push_back(std::move(update)); });
+}
+
+void Rig::make_prober() {
+  paths.reset();
+  if (measures_ == 0) return;
+  Result<std::unique_ptr<PathProbe>> probe =
+      make_error(ErrorCode::kPermission, "CAP_NET_RAW is missing");
+  if (measures_ > 0) probe = std::unique_ptr<PathProbe>(std::make_unique<FakePathProbe>(underlay));
+  paths = PathProber::create(std::move(probe), clock).value();
+}
+
+bool Rig::probes_are_due(MonotonicTime now) const {
+  return paths && (!underlay.news.empty() || (paths->next() && *paths->next() <= now));
 }
 
 MonotonicTime Rig::pass() {
@@ -62,6 +78,10 @@ void Rig::run(Duration duration) {
       passes + 200 + 30 * static_cast<std::size_t>(duration / std::chrono::seconds(1));
   while (true) {
     const MonotonicTime now = clock.now().monotonic;
+    if (probes_are_due(now)) {
+      if (paths->run()) pass();
+      continue;
+    }
     if (!news_.empty() || events_wait() || next_ <= now) {
       pass();
       ASSERT_GT(next_, now) << "a pass that asks for another at the same time never ends";
@@ -70,8 +90,9 @@ void Rig::run(Duration duration) {
       continue;
     }
     at_once = 0;
-    if (next_ > end) break;
-    clock.advance(next_ - now);
+    const MonotonicTime next = std::min(next_, paths ? paths->next().value_or(next_) : next_);
+    if (next > end) break;
+    clock.advance(next - now);
   }
   clock.advance(end - clock.now().monotonic);
 }
