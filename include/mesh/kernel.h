@@ -58,9 +58,9 @@ struct Route {
   bool mtu_locked = false;  // see set_mtu()
   friend bool operator==(const Route&, const Route&) = default;
 
-  // The largest packet this route carries; 0: what its device does. IPv6 forwards by a route's MTU
-  // only when it is locked, and overwrites one that is not when the device's changes; path MTU
-  // discovery goes on either way. An IPv4 lock would end discovery, and nothing there needs it.
+  // The largest packet this route carries; 0: what its device does. IPv6 overwrites a route's MTU
+  // when the device's changes, unless it is locked; path MTU discovery goes on either way. For IPv4
+  // a lock would end discovery, and nothing there needs it.
   void set_mtu(std::uint32_t bytes) {
     mtu = bytes;
     mtu_locked = bytes != 0 && key.destination.family() == Family::kIpv6;

@@ -61,7 +61,7 @@ TEST_F(Paths, ANarrowWayNarrowsTheRoutesOfThatPeerAlone) {
   EXPECT_EQ(mtu_of("192.0.2.2/32"), 1340U);
   ASSERT_TRUE(route("fd00:2::/64"));
   EXPECT_EQ(route("fd00:2::/64")->mtu, 1340U);
-  EXPECT_TRUE(route("fd00:2::/64")->mtu_locked) << "IPv6 forwards by a locked MTU only";
+  EXPECT_TRUE(route("fd00:2::/64")->mtu_locked) << "else a change of the device's overwrites it";
   EXPECT_EQ(rig.peer("c").mtu, 1440U);
   EXPECT_EQ(mtu_of("10.3.0.0/24"), 0U);
 }
