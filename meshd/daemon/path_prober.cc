@@ -8,6 +8,8 @@
 #include <cstring>
 #include <utility>
 
+#include "meshd/daemon/log.h"
+
 namespace mesh {
 namespace {
 
@@ -16,6 +18,8 @@ constexpr Duration kPacePerPeer = std::chrono::milliseconds(25);
 // The most that is sent, at a start of a large mesh for instance; so many at once.
 constexpr Duration kBetweenProbes = std::chrono::milliseconds(10);
 constexpr int kBurst = 20;
+// A pass looks at every peer.
+constexpr Duration kBetweenPasses = std::chrono::milliseconds(250);
 // An answer that took longer is nobody's.
 constexpr Duration kForgetAfter = std::chrono::seconds(10);
 constexpr std::size_t kManySent = 4096;
@@ -56,8 +60,13 @@ bool PathProber::run() {
   const MonotonicTime now = clock_.now().monotonic;
   take_news(now);
   send_due(now);
+  const bool pass = urgent_ && now >= next_pass_;
+  if (pass) {
+    urgent_ = false;
+    next_pass_ = now + kBetweenPasses;
+  }
   arm_timer();
-  return std::exchange(news_, false);
+  return pass;
 }
 
 void PathProber::take_news(MonotonicTime now) {
@@ -68,7 +77,7 @@ void PathProber::take_news(MonotonicTime now) {
     const auto found = targets_.find(sent->second.node);
     if (found == targets_.end() || found->second.address != news.peer) continue;
     PathMtuSearch& search = found->second.search;
-    const auto before = std::pair(search.standing(), search.path_mtu());
+    const auto before = search.path_mtu();
     const std::uint32_t size = sent->second.size;
     if (news.kind == ProbeNews::Kind::kRefused) {
       search.on_refusal(size, news.limit, now);
@@ -76,9 +85,22 @@ void PathProber::take_news(MonotonicTime now) {
       search.on_answer(size, now - sent->second.at, now);
       sent_.erase(sent);
     }
-    news_ = news_ || before != std::pair(search.standing(), search.path_mtu());
+    note_path(found->first, found->second, before);
     schedule(found->first, found->second, search.due());
   }
+}
+
+void PathProber::note_path(const std::string& node, const Target& target,
+                           std::optional<std::uint32_t> before) {
+  const auto found = target.search.path_mtu();
+  if (!found || found == before) return;
+  // Most ways are as wide as the link, and were taken for that.
+  if (!before && found == target.search.top()) return;
+  urgent_ = true;
+  log::info("measured the way to a peer", {{"peer", node},
+                                           {"address", target.address.to_string()},
+                                           {"path-mtu", std::to_string(*found)},
+                                           {"link-mtu", std::to_string(target.search.top())}});
 }
 
 // At most so many at once, and then one every kBetweenProbes: `spent_until_` runs ahead of the
@@ -88,9 +110,9 @@ void PathProber::send_due(MonotonicTime now) {
   while (!due_.empty() && due_.begin()->first <= now && spent_until_ <= now) {
     const auto found = targets_.find(due_.begin()->second);
     Target& target = found->second;
-    const auto before = target.search.standing();
+    const auto before = target.search.path_mtu();
     const auto size = target.search.step(now);
-    news_ = news_ || before != target.search.standing();
+    note_path(found->first, target, before);
     if (size) {
       send(found->first, target, *size, now);
       spent_until_ += kBetweenProbes;
@@ -116,7 +138,8 @@ void PathProber::schedule(const std::string& node, Target& target, MonotonicTime
 
 std::optional<MonotonicTime> PathProber::next() const {
   if (due_.empty()) return std::nullopt;
-  return std::max(due_.begin()->first, spent_until_);
+  const MonotonicTime probe = std::max(due_.begin()->first, spent_until_);
+  return urgent_ ? std::min(probe, next_pass_) : probe;
 }
 
 void PathProber::arm_timer() {
@@ -148,17 +171,16 @@ void PathProber::follow(const MeshModel& model, const Mirror& mirror) {
   if (!probe_) return;
   if (mark_ != local.fwmark) probe_->set_mark(mark_ = local.fwmark);
   const MonotonicTime now = clock_.now().monotonic;
-  std::set<std::string> wanted;
+  ++follows_;
   if (!fixed_ && local.underlay_mtu != 0) {
     for (const auto& [node, peer] : model.peers()) {
       const auto address = address_of(peer, mirror);
       if (!address) continue;
-      wanted.insert(node);
       follow_peer(node, peer, *address, local.underlay_mtu, now);
     }
   }
   std::erase_if(targets_, [&](const auto& item) {
-    if (wanted.contains(item.first)) return false;
+    if (item.second.followed == follows_) return false;
     due_.erase({item.second.due, item.first});
     return true;
   });
@@ -171,8 +193,10 @@ void PathProber::follow_peer(const std::string& node, const Peer& peer, const Ip
                              std::uint32_t top, MonotonicTime now) {
   const bool encrypted = peer.decision().state == State::kEncrypted;
   const auto search = [&] { return PathMtuSearch(smallest_path_mtu(address.family()), top, now); };
-  const auto [it, inserted] = targets_.try_emplace(node, Target{address, search(), now, encrypted});
+  const auto [it, inserted] =
+      targets_.try_emplace(node, Target{address, search(), now, follows_, encrypted});
   Target& target = it->second;
+  target.followed = follows_;
   if (inserted) return schedule(node, target, now);
   if (target.address != address || target.search.top() != top) {
     target.moved = target.moved || target.address != address;

@@ -32,7 +32,8 @@ class PathProber {
   // --- the loop ---
   int probe_fd() const { return probe_ ? probe_->fd() : -1; }
   int timer_fd() const { return timer_.get(); }
-  // Call when either is readable. Returns true when a pass should act on what was found.
+  // Call when either is readable. Returns true when a pass should act on what was found; what
+  // changes no route can wait for the next one, and a pass is worth many findings.
   bool run();
   // When run() has something to do if nothing is heard; what timer_fd() is set to.
   std::optional<MonotonicTime> next() const;
@@ -53,7 +54,8 @@ class PathProber {
   struct Target {
     IpAddress address;
     PathMtuSearch search;
-    MonotonicTime due{};  // its place in due_
+    MonotonicTime due{};         // its place in due_
+    std::uint64_t followed = 0;  // the last call of follow() that wanted it
     bool encrypted = false;
     bool moved = false;  // what the model has may be of another address
   };
@@ -66,6 +68,8 @@ class PathProber {
   PathProber(std::unique_ptr<PathProbe> probe, std::string why_not, UniqueFd timer,
              const Clock& clock);
   void take_news(MonotonicTime now);
+  void note_path(const std::string& node, const Target& target,
+                 std::optional<std::uint32_t> before);
   void send_due(MonotonicTime now);
   void send(const std::string& node, const Target& target, std::uint32_t size, MonotonicTime now);
   void follow_peer(const std::string& node, const Peer& peer, const IpAddress& address,
@@ -84,7 +88,9 @@ class PathProber {
   std::map<std::uint16_t, Sent> sent_;
   std::uint16_t next_number_ = 0;
   MonotonicTime spent_until_{};  // the rate's budget; see send_due
-  bool news_ = false;
+  std::uint64_t follows_ = 0;
+  bool urgent_ = false;        // a route has to change
+  MonotonicTime next_pass_{};  // when to say so
 };
 
 }  // namespace mesh

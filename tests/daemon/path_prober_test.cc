@@ -232,6 +232,18 @@ TEST_F(Paths, NeverMoreThanAHundredProbesASecond) {
   }
 }
 
+TEST_F(Paths, FindingsThatComeTogetherShareAPass) {
+  for (int n = 4; n < 250; ++n) rig.add_peer("n" + std::to_string(n), n);
+  start();
+  const std::size_t before = rig.passes;
+  rig.underlay.width = 1400;
+  rig.underlay.routers_tell = true;
+  rig.run(seconds(20));
+  EXPECT_EQ(rig.peer("n4").mtu, 1340U);
+  EXPECT_EQ(rig.peer("n249").mtu, 1340U);
+  EXPECT_LE(rig.passes - before, 20U * 10);
+}
+
 // --- workload links ---
 
 TEST_F(Paths, AWorkloadLinkThatIsTooLargeIsOneWarningWithItsNumbersAndTheRemedy) {
