@@ -55,7 +55,17 @@ struct Route {
   int oif = 0;                                // kUnicast only
   std::optional<IpAddress> preferred_source;  // RTA_PREFSRC
   std::uint8_t protocol = kProtocol;
+  std::uint32_t mtu = 0;    // RTAX_MTU; 0: the device's
+  bool mtu_locked = false;  // see set_mtu()
   friend bool operator==(const Route&, const Route&) = default;
+
+  // The largest packet this route carries; 0: what its device does. IPv6 overwrites a route's MTU
+  // when the device's changes, unless it is locked; path MTU discovery goes on either way. For IPv4
+  // a lock would end discovery, and nothing there needs it.
+  void set_mtu(std::uint32_t bytes) {
+    mtu = bytes;
+    mtu_locked = bytes != 0 && key.destination.family() == Family::kIpv6;
+  }
 };
 
 // A policy rule "[not] [from SOURCE] fwmark MARK/MASK lookup TABLE".

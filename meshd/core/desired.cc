@@ -120,7 +120,7 @@ std::optional<PublicKey> Desired::allowed_to(const Cidr& cidr) const {
   return found->second;
 }
 
-void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path,
+void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path, const RouteMtu& mtu,
                          std::vector<Route>& routes) {
   if (!local.carries(cidr.family())) return;
   Route route;
@@ -141,6 +141,7 @@ void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path,
       route.type = RouteType::kUnicast;
       route.oif = local.device_index;
       route.preferred_source = local.preferred_source(cidr.family());
+      route.set_mtu(mtu.of(cidr.family()));
       break;
     }
   }
@@ -191,7 +192,7 @@ bool will_do(const LinkSetting& wanted, int in_force) {
 Contribution own_contribution(const LocalNode& local) {
   Contribution contribution;
   for (const Cidr& cidr : local.cidrs)
-    add_workload_routes(local, cidr, Path::kPlaintext, contribution.routes);
+    add_workload_routes(local, cidr, Path::kPlaintext, {}, contribution.routes);
   return contribution;
 }
 

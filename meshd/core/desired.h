@@ -10,6 +10,7 @@
 
 #include "core/accounting.h"
 #include "core/local_node.h"
+#include "core/path_mtu.h"
 #include "mesh/kernel.h"
 #include "mesh/public_key.h"
 
@@ -95,7 +96,7 @@ class Desired {
 // The routes that send one prefix the way of `path` through table W: with a guard under a device
 // route, so that a vanished device drops instead of leaking. With `device_index` 0 only the guard
 // stands.
-void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path,
+void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path, const RouteMtu& mtu,
                          std::vector<Route>& routes);
 // The metric of meshd's routes that are not guards, as the kernel reports it.
 constexpr std::uint32_t base_metric(Family family) { return family == Family::kIpv4 ? 0 : 1024; }

@@ -26,6 +26,11 @@ void MeshModel::set_local(LocalNode local, Instant) {
   for (const std::string& node : released) forget(node);
 }
 
+void MeshModel::set_path(const std::string& node, std::optional<MeasuredPath> path) {
+  const auto peer = peers_.find(node);
+  if (peer != peers_.end() && peer->second.set_path(path)) dirty_.insert(node);
+}
+
 void MeshModel::mark_all_dirty() {
   for (const auto& [node, peer] : peers_) dirty_.insert(node);
 }
@@ -107,6 +112,7 @@ void MeshModel::adopt(const Mirror& mirror) {
     // In whichever tables an earlier configuration had them.
     if (route.protocol != kProtocol) continue;
     ran_before = true;
+    if (route.mtu != 0) adopted_mtu_[key.destination] = route.mtu;
     if (key.metric != kGuardMetric && route.type != RouteType::kUnicast) continue;
     Adopted& adopted = adopted_[key.destination];
     adopted.key = mirror.allowed_to(key.destination);
@@ -227,13 +233,16 @@ void MeshModel::check_endpoint(Peer& peer) {
   }
 }
 
-// The key through which the data path, as it was found, sends to this peer.
-void MeshModel::find_adopted(const Peer& peer, Peer::KeyFacts& facts) const {
+// How the data path, as it was found, sends to this peer: through which key, and how much at once.
+void MeshModel::find_adopted(Peer& peer, Peer::KeyFacts& facts) const {
   const auto& published = peer.announcement().key;
   if (adopted_.empty() || !published) return;
   std::vector<Cidr> prefixes = peer.accepted().cidrs;
   for (const IpAddress& address : peer.accepted().addresses)
     prefixes.push_back(Cidr::host(address));
+  for (const Cidr& cidr : prefixes)
+    if (const auto mtu = adopted_mtu_.find(cidr); mtu != adopted_mtu_.end())
+      peer.adopt_route_mtu(cidr.family(), mtu->second);
   for (const Cidr& cidr : prefixes) {
     const auto found = adopted_.find(cidr);
     if (found == adopted_.end()) continue;
@@ -326,6 +335,7 @@ std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touche
     touched.everything = true;  // what was not removed before the store answered
     adopting_ = false;
     adopted_.clear();
+    adopted_mtu_.clear();
   }
   return {changed.begin(), changed.end()};
 }

@@ -37,6 +37,8 @@ class MeshModel {
   // sent, per node.
   void observe(const Mirror& mirror, const std::map<std::string, std::uint64_t>& inner_tx,
                Instant now);
+  // What the way to a peer was found to carry; see Peer::set_path.
+  void set_path(const std::string& node, std::optional<MeasuredPath> path);
   void mark_all_dirty();
 
   // --- decisions ---
@@ -81,7 +83,7 @@ class MeshModel {
   void settle_claims();
   void check_endpoint(Peer& peer);
   void decide_peer(const std::string& node, Peer& peer, Instant now, Requests& requests);
-  void find_adopted(const Peer& peer, Peer::KeyFacts& facts) const;
+  void find_adopted(Peer& peer, Peer::KeyFacts& facts) const;
   // Who uses which key now; what nobody uses any more departs. Null: the peer is gone.
   void track_keys(const std::string& node, const Peer* peer, MonotonicTime now);
   void set_deadline(const std::string& node, std::optional<MonotonicTime> time);
@@ -101,9 +103,10 @@ class MeshModel {
   NodeSet dirty_;
   std::set<std::pair<MonotonicTime, std::string>> due_;  // peers that change by time alone
   std::map<std::string, MonotonicTime> deadlines_;       // the same, by node
-  std::map<Cidr, Adopted> adopted_;          // what the running data path sends through WireGuard
-  bool adopting_ = true;                     // until the store's first answer was settled
-  std::map<PublicKey, std::string> key_of_;  // keys in use, and whose they are
+  std::map<Cidr, Adopted> adopted_;            // what the running data path sends through WireGuard
+  std::map<Cidr, std::uint32_t> adopted_mtu_;  // of its routes
+  bool adopting_ = true;                       // until the store's first answer was settled
+  std::map<PublicKey, std::string> key_of_;    // keys in use, and whose they are
   std::map<std::string, std::set<PublicKey>> keys_of_;  // the same, by node
   std::map<PublicKey, Departing> departing_;
   bool start_over_ = false;

@@ -220,6 +220,24 @@ DesiredPeer Peer::desired_peer(const LocalNode& local, const KeySlot& slot) cons
   return peer;
 }
 
+bool Peer::set_path(std::optional<MeasuredPath> path) {
+  if (path_ == path && adopted_mtu_ == RouteMtu{}) return false;
+  path_ = path;
+  adopted_mtu_ = {};
+  return true;
+}
+
+void Peer::adopt_route_mtu(Family family, std::uint32_t mtu) {
+  (family == Family::kIpv4 ? adopted_mtu_.ipv4 : adopted_mtu_.ipv6) = mtu;
+}
+
+RouteMtu Peer::route_mtu(const LocalNode& local) const {
+  if (local.mtu_fixed) return {};
+  if (path_) return mesh::route_mtu(*path_, local.mtu, local.backend);
+  const auto narrower = [&](std::uint32_t mtu) { return mtu < local.mtu ? mtu : 0; };
+  return {narrower(adopted_mtu_.ipv4), narrower(adopted_mtu_.ipv6)};
+}
+
 Contribution Peer::contribution(const LocalNode& local) const {
   Contribution contribution;
   if (local.has_wireguard()) {
@@ -227,8 +245,9 @@ Contribution Peer::contribution(const LocalNode& local) const {
       if (*slot) contribution.peers[(*slot)->key] = desired_peer(local, **slot);
   }
   const bool required = mode(local) == Mode::kRequire;
+  const RouteMtu mtu = route_mtu(local);
   for (const Cidr& cidr : accepted_.cidrs) {
-    add_workload_routes(local, cidr, decision_.path, contribution.routes);
+    add_workload_routes(local, cidr, decision_.path, mtu, contribution.routes);
     Accounting::Prefix& prefix = contribution.prefixes[cidr];
     prefix.node = name_;
     prefix.workload = true;
@@ -246,6 +265,7 @@ Contribution Peer::contribution(const LocalNode& local) const {
     Route route;
     route.key = {local.table_h, Cidr::host(address), base_metric(address.family())};
     route.oif = local.device_index;
+    route.set_mtu(mtu.of(address.family()));
     contribution.routes.push_back(route);
   }
   return contribution;

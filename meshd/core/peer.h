@@ -14,6 +14,7 @@
 #include "core/desired.h"
 #include "core/health.h"
 #include "core/local_node.h"
+#include "core/path_mtu.h"
 #include "mesh/node_store.h"
 
 namespace mesh {
@@ -93,6 +94,13 @@ class Peer {
   void set_accepted(Accepted accepted) { accepted_ = std::move(accepted); }
   const Accepted& accepted() const { return accepted_; }
   Contribution contribution(const LocalNode& local) const;
+  // What the way to it carries; empty: not known, the device's MTU is taken. Returns true when that
+  // is news.
+  bool set_path(std::optional<MeasuredPath> path);
+  // What a route of the running data path says, until the way is measured.
+  void adopt_route_mtu(Family family, std::uint32_t mtu);
+  // Of its routes through the mesh device; 0: the device's.
+  RouteMtu route_mtu(const LocalNode& local) const;
 
   // --- time ---
   struct Kick {
@@ -132,6 +140,8 @@ class Peer {
   bool decided_ = false;
   Decision decision_;
   WallTime since_{};
+  std::optional<MeasuredPath> path_;
+  RouteMtu adopted_mtu_;
 };
 
 }  // namespace mesh

@@ -14,6 +14,10 @@ Json time_or_null(const std::optional<WallTime>& time) {
   return time ? Json(format_time(*time)) : Json(nullptr);
 }
 
+Json number_or_null(const std::optional<std::uint32_t>& number) {
+  return number ? Json(*number) : Json(nullptr);
+}
+
 template <class T>
 Json strings(const std::vector<T>& values) {
   Json list = Json::array();
@@ -62,6 +66,13 @@ class Fields {
     if (!value->is_number_unsigned() || value->get<std::uint64_t>() > std::numeric_limits<T>::max())
       return fail(name, "must be a whole number that fits");
     out = value->get<T>();
+  }
+
+  void read(const char* name, std::optional<std::uint32_t>& out) {
+    std::uint32_t number = 0;
+    if (find(name) == nullptr) return;
+    read(name, number);
+    out = number;
   }
 
   void read(const char* name, std::vector<std::string>& out) {
@@ -211,6 +222,9 @@ PeerStatus read_peer(const Json& object, const std::string& place, Result<void>&
   fields.read("plaintextTxBytes", peer.plaintext_tx_bytes);
   fields.read("droppedBytes", peer.dropped_bytes);
   fields.read("foreignSourceBytes", peer.foreign_source_bytes);
+  fields.read("pathMtu", peer.path_mtu);
+  fields.read("mtu", peer.mtu);
+  fields.read("mtuReason", peer.mtu_reason);
   fields.read("warnings", peer.warnings);
   return peer;
 }
@@ -337,7 +351,10 @@ Json to_json(const PeerStatus& peer) {
           {"mode", to_string(peer.mode)},
           {"backend", peer.backend ? to_string(*peer.backend) : ""},
           {"addresses", strings(peer.addresses)},
-          {"labels", peer.labels}};
+          {"labels", peer.labels},
+          {"pathMtu", number_or_null(peer.path_mtu)},
+          {"mtu", number_or_null(peer.mtu)},
+          {"mtuReason", peer.mtu_reason}};
 }
 
 Json to_json(const Status& status) {

@@ -48,6 +48,10 @@ struct PeerStatus {
   std::uint64_t plaintext_tx_bytes = 0;
   std::uint64_t dropped_bytes = 0;
   std::uint64_t foreign_source_bytes = 0;
+  std::optional<std::uint32_t>
+      path_mtu;                      // an underlay packet of so many bytes passed; not measured
+  std::optional<std::uint32_t> mtu;  // of packets inside the tunnel to it
+  std::string mtu_reason;  // why path_mtu is not known, or not known to be so now; "" when it is
   std::vector<std::string> warnings;  // refused prefixes and addresses, with their cause
 
   friend bool operator==(const PeerStatus&, const PeerStatus&) = default;

@@ -34,6 +34,13 @@ std::string reason_line(const PeerStatus& peer) {
   return word.empty() ? words : fmt::format("{} ({})", words, word);
 }
 
+// "1400", "1400 (it answers no echo requests now)", "not measured yet".
+std::string path_mtu_line(const PeerStatus& peer) {
+  if (!peer.path_mtu) return peer.mtu_reason.empty() ? "not measured" : peer.mtu_reason;
+  return fmt::format("{}{}", *peer.path_mtu,
+                     peer.mtu_reason.empty() ? "" : " (" + peer.mtu_reason + ")");
+}
+
 // A quoted string of DOT: in labels a backslash starts an escape.
 std::string dot_string(std::string_view text) {
   std::string out = "\"";
@@ -80,6 +87,8 @@ std::string render_peer(const PeerStatus& peer, WallTime now) {
   line("addresses", listed(peer.addresses));
   line("cidrs", listed(peer.cidrs));
   for (const auto& [key, value] : peer.labels) line("label", fmt::format("{}={}", key, value));
+  line("path mtu", path_mtu_line(peer));
+  if (peer.mtu) line("mtu", fmt::format("{} inside the tunnel", *peer.mtu));
   line("last handshake", moment(peer.last_handshake, now));
   line("wireguard received", counted(peer.rx_bytes));
   line("wireguard sent", counted(peer.tx_bytes));

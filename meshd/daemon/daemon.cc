@@ -13,6 +13,7 @@
 #include "meshd/daemon/log.h"
 #include "meshd/daemon/version.h"
 #include "meshd/dataplane/linux_dataplane.h"
+#include "meshd/dataplane/path_probe.h"
 #include "meshd/store/directory_store.h"
 #include "meshd/store/snapshot_file.h"
 
@@ -92,7 +93,12 @@ Result<void> Daemon::open() {
   if (!store) return store.error();
   store_ = std::move(*store);
 
+  auto paths = PathProber::create(IcmpPathProbe::open(), clock_);
+  if (!paths) return paths.error();
+  paths_ = std::move(*paths);
+
   ReconcilerOptions options;
+  options.paths = paths_.get();
   options.key = key_.public_key();
   options.key_created = key_time(config_);
   options.version = kVersion;
@@ -147,6 +153,12 @@ Result<void> Daemon::run() {
   if (auto watched = loop_->on_signal(SIGHUP, [this] { (void)reload(); }); !watched) return watched;
   if (auto watched = loop_->on_readable(dataplane_->event_fd(), [this] { act(); }); !watched)
     return watched;
+  const auto measure = [this] {
+    if (paths_->run()) act();
+  };
+  for (const int fd : {paths_->timer_fd(), paths_->probe_fd()})
+    if (auto watched = fd < 0 ? Result<void>() : loop_->on_readable(fd, measure); !watched)
+      return watched;
   log::info("starting",
             {{"version", std::string(kVersion)}, {"public-key", key_.public_key().to_base64()}});
   store_->start([this](StoreUpdate update) {

@@ -68,6 +68,7 @@ class Daemon final : private ApiBackend {
   std::unique_ptr<Dataplane> dataplane_;
   std::unique_ptr<NodeStore> store_;
   std::unique_ptr<SnapshotWriter> snapshots_;  // null: none is kept
+  std::unique_ptr<PathProber> paths_;
   std::unique_ptr<Reconciler> reconciler_;
   std::unique_ptr<ApiServer> api_;
   bool notified_ready_ = false;

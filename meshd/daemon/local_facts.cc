@@ -5,13 +5,10 @@
 #include <limits>
 #include <tuple>
 
+#include "core/path_mtu.h"
+
 namespace mesh {
 namespace {
-
-constexpr std::uint32_t kMinimumMtu =
-    1280;  // below it the kernel removes a device's IPv6 addresses for good
-constexpr std::uint32_t kOverheadIpv4 = 60;  // outer header 20, UDP 8, WireGuard 32
-constexpr std::uint32_t kOverheadIpv6 = 80;
 
 const Link* link_by_index(const Mirror& mirror, int index) {
   for (const auto& [name, link] : mirror.links())
@@ -93,11 +90,15 @@ void fill_from_links(LocalNode& local, const Config& config, const Mirror& mirro
     if (!has_ipv4(mirror, link->index)) local.unnumbered_links.insert(link->name);
     underlay_mtu = std::min(underlay_mtu, link->mtu);
   }
+  const bool known = underlay_mtu != std::numeric_limits<std::uint32_t>::max();
+  local.underlay_mtu = known ? underlay_mtu : 0;
   local.mtu = config.wireguard.mtu;
-  if (local.mtu != 0 || underlay_mtu == std::numeric_limits<std::uint32_t>::max()) return;
+  local.mtu_fixed = local.mtu != 0;
+  if (local.mtu_fixed || !known) return;
   // Peers may choose any of my families: the wider header decides.
-  const std::uint32_t overhead = local.has_family(Family::kIpv6) ? kOverheadIpv6 : kOverheadIpv4;
-  local.mtu = std::max(underlay_mtu > overhead ? underlay_mtu - overhead : 0, kMinimumMtu);
+  const std::uint32_t overhead =
+      mesh_overhead(local.has_family(Family::kIpv6) ? Family::kIpv6 : Family::kIpv4);
+  local.mtu = std::max(underlay_mtu > overhead ? underlay_mtu - overhead : 0, kMinimumIpv6Mtu);
 }
 
 }  // namespace mesh

@@ -312,6 +312,7 @@ PlanLimits Reconciler::limits(Instant now) const {
 
 void Reconciler::decide(Instant now) {
   Requests requests;
+  if (options_.paths != nullptr) options_.paths->tell(model_);
   const std::vector<std::string> changed = model_.settle(now, desired_, touched_, requests);
   if (!changed.empty()) snapshots_.touch();
   log_changes(changed);
@@ -326,6 +327,7 @@ void Reconciler::decide(Instant now) {
   touched_.merge(held_.touched());
   Plan plan = make_plan(desired_, kernel_.mirror(), touched_, requests, limits(now));
   execute(held_.release(std::move(plan), now.monotonic), now);
+  if (options_.paths != nullptr) options_.paths->follow(model_, kernel_.mirror());
 }
 
 void Reconciler::execute(const Plan& plan, Instant now) {
@@ -502,6 +504,7 @@ void Reconciler::report(Instant now) {
   inputs.drain = drain_status(now);
   if (std::string warning = snapshots_.warning(now.wall); !warning.empty())
     inputs.warnings.push_back(std::move(warning));
+  inputs.paths = options_.paths;
   options_.report(std::make_shared<const Status>(make_status(inputs)));
 }
 

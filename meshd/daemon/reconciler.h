@@ -27,6 +27,7 @@
 #include "meshd/daemon/kernel_view.h"
 #include "meshd/daemon/metrics.h"
 #include "meshd/daemon/own_record.h"
+#include "meshd/daemon/path_prober.h"
 #include "meshd/daemon/problems.h"
 #include "meshd/daemon/snapshot_keeper.h"
 
@@ -40,6 +41,7 @@ struct ReconcilerOptions {
   std::function<void(std::shared_ptr<const Status>)> report;  // after each pass
   std::filesystem::path drain_file;  // keeps that the node is drained; empty: nothing does
   SnapshotPort snapshots;            // what is there, and how to save
+  PathProber* paths = nullptr;       // outlives the reconciler; null: no way is measured
   bool dry_run = false;              // change nothing: for dry_run() alone
 };
 

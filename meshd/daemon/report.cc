@@ -37,6 +37,57 @@ void add_tunnel(PeerStatus& status, const Peer& peer, const ReportInputs& inputs
   status.tx_bytes = found->second.tx_bytes;
 }
 
+// The device's MTU as it is, or the routes' where the way is narrower.
+void add_mtu(PeerStatus& status, const std::string& node, const Peer& peer,
+             const ReportInputs& inputs) {
+  if (inputs.paths != nullptr) {
+    status.path_mtu = inputs.paths->path_mtu(node);
+    status.mtu_reason = inputs.paths->why_unsure(node);
+  }
+  const LocalNode& local = inputs.model.local();
+  const Link* device = inputs.mirror.link(local.device_name);
+  if (peer.decision().path != Path::kWireguard || device == nullptr) return;
+  const RouteMtu routes = peer.route_mtu(local);
+  const auto smaller = [&](std::uint32_t mtu) { return mtu == 0 ? device->mtu : mtu; };
+  status.mtu = std::min(smaller(routes.ipv4), smaller(routes.ipv6));
+}
+
+// A link on which workloads live: it has an address inside this node's own prefixes.
+bool carries_workloads(const Link& link, const ReportInputs& inputs) {
+  const LocalNode& local = inputs.model.local();
+  if (!link.up || link.loopback || link.name == local.device_name) return false;
+  const auto& addresses = inputs.mirror.addresses();
+  return std::any_of(addresses.begin(), addresses.end(), [&](const LocalAddress& address) {
+    return address.ifindex == link.index &&
+           std::any_of(local.cidrs.begin(), local.cidrs.end(),
+                       [&](const Cidr& cidr) { return cidr.contains(address.address); });
+  });
+}
+
+// One warning for all peers and links: what the mesh carries whole on its narrowest way.
+void warn_of_large_workload_links(Status& status, const ReportInputs& inputs) {
+  const PeerStatus* narrowest = nullptr;
+  std::uint32_t widest = 0;
+  for (const PeerStatus& peer : status.peers) {
+    if (!peer.mtu) continue;
+    if (narrowest == nullptr || *peer.mtu < *narrowest->mtu) narrowest = &peer;
+    widest = std::max(widest, *peer.mtu);
+  }
+  if (narrowest == nullptr) return;
+  const std::uint32_t mtu = *narrowest->mtu;
+  const Link* largest = nullptr;
+  for (const auto& [name, link] : inputs.mirror.links())
+    if (link.mtu > mtu && carries_workloads(link, inputs) &&
+        (largest == nullptr || link.mtu > largest->mtu))
+      largest = &link;
+  if (largest == nullptr) return;
+  status.warnings.push_back(fmt::format(
+      "the workload interface {} has an MTU of {}, the mesh carries {}{}: TCP adapts, but larger "
+      "datagrams are refused or fragmented: set the MTU of {} and of the workloads behind it to {}",
+      largest->name, largest->mtu, mtu, mtu == widest ? "" : " to " + narrowest->node,
+      largest->name, mtu));
+}
+
 // The rules turn the tables on: without them nothing that was decided happens.
 bool rules_stand(const ReportInputs& inputs) {
   const std::vector<Rule> rules = desired_device(inputs.model.local(), true).rules;
@@ -60,6 +111,7 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   status.labels = peer.record().labels;
   status.warnings = peer.warnings();
   add_tunnel(status, peer, inputs);
+  add_mtu(status, node, peer, inputs);
   const auto bytes = [&](NftSet set) { return inputs.traffic.bytes(node, set); };
   status.plaintext_rx_bytes = bytes(NftSet::kRxPlaintext);
   status.plaintext_tx_bytes = bytes(NftSet::kTxPlaintext);
@@ -104,6 +156,7 @@ Status make_status(const ReportInputs& inputs) {
     shown.reason = Reason::kLocalUnsupported;
     shown.detail = "the policy rules that lead into the mesh are missing on this node";
   }
+  warn_of_large_workload_links(status, inputs);
   return status;
 }
 

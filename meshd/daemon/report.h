@@ -8,6 +8,7 @@
 #include "core/mirror.h"
 #include "core/status.h"
 #include "meshd/daemon/config.h"
+#include "meshd/daemon/path_prober.h"
 #include "meshd/daemon/traffic.h"
 
 namespace mesh {
@@ -26,6 +27,7 @@ struct ReportInputs {
   std::vector<std::string> warnings;
   std::string version;
   DrainStatus drain = {};
+  const PathProber* paths = nullptr;
 };
 
 Status make_status(const ReportInputs& inputs);

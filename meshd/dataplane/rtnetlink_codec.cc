@@ -52,6 +52,15 @@ void put_route_key(NetlinkMessage& message, const RouteKey& key) {
   if (key.metric != 0) message.put_value(RTA_PRIORITY, key.metric);
 }
 
+// The lock is a bit for each metric (RTAX_LOCK in linux/rtnetlink.h).
+void put_route_mtu(NetlinkMessage& message, const Route& route) {
+  if (route.mtu == 0) return;
+  const auto metrics = message.begin_nest(RTA_METRICS);
+  if (route.mtu_locked) message.put_value(RTAX_LOCK, std::uint32_t{1} << RTAX_MTU);
+  message.put_value(RTAX_MTU, route.mtu);
+  message.end_nest(metrics);
+}
+
 NetlinkMessage link_message(std::uint16_t type, std::uint16_t flags, ifinfomsg header = {}) {
   header.ifi_family = AF_UNSPEC;
   NetlinkMessage message(type, flags);
@@ -178,6 +187,7 @@ NetlinkMessage encode_put_route(const Route& route) {
   if (route.type == RouteType::kUnicast)
     message.put_value(RTA_OIF, static_cast<std::uint32_t>(route.oif));
   if (route.preferred_source) message.put(RTA_PREFSRC, route.preferred_source->bytes());
+  put_route_mtu(message, route);
   return message;
 }
 

@@ -106,6 +106,16 @@ bool take_route_mtu(const NetlinkAttribute& metrics, std::uint32_t& mtu) {
   });
 }
 
+bool take_route_metrics(const NetlinkAttribute& metrics, Route& route) {
+  std::uint32_t locks = 0;
+  const bool good = take_route_mtu(metrics, route.mtu) &&
+                    for_each_attribute(metrics.payload, [&](const NetlinkAttribute& attribute) {
+                      return attribute.type != RTAX_LOCK || take(attribute, locks);
+                    });
+  route.mtu_locked = route.mtu != 0 && (locks & (std::uint32_t{1} << RTAX_MTU)) != 0;
+  return good;
+}
+
 // RTA_VIA: the gateway of another family (IPv4 over IPv6 next hops).
 bool take_via(const NetlinkAttribute& attribute, std::optional<IpAddress>& gateway) {
   std::uint16_t af = 0;
@@ -135,6 +145,8 @@ bool take_route_attribute(const NetlinkAttribute& attribute, Family family, Rout
       return take_ifindex(attribute, route.oif);
     case RTA_PREFSRC:
       return take_address(attribute, family, route.preferred_source);
+    case RTA_METRICS:
+      return take_route_metrics(attribute, route);
     case RTA_MULTIPATH:
       route.type = RouteType::kOther;
       return take_first_hop(attribute, route.oif);

@@ -27,6 +27,7 @@ std::string text_of(const Route& route) {
                   route.key.table, route.key.metric);
   if (route.oif != 0) text += fmt::format(" oif {}", route.oif);
   if (route.preferred_source) text += fmt::format(" src {}", route.preferred_source->to_string());
+  if (route.mtu != 0) text += fmt::format(" mtu {}", route.mtu);
   return text;
 }
 

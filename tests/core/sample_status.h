@@ -28,6 +28,8 @@ inline PeerStatus encrypted_peer(const std::string& name, std::uint8_t seed) {
   peer.last_handshake = at("2026-11-22T15:00:01Z");
   peer.rx_bytes = 1234;
   peer.tx_bytes = 5'000'000;
+  peer.path_mtu = 1500;
+  peer.mtu = 1440;
   return peer;
 }
 
@@ -42,6 +44,7 @@ inline PeerStatus plaintext_peer(const std::string& name) {
   peer.backend = Backend::kNone;
   peer.plaintext_rx_bytes = 2048;
   peer.plaintext_tx_bytes = 1024;
+  peer.mtu_reason = "not measured: nothing is sent to it through WireGuard";
   peer.warnings = {"10.9.0.0/16 is refused: node-b has it"};
   return peer;
 }

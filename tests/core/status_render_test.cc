@@ -157,6 +157,7 @@ TEST(Peer, ShowsAllThatIsKnown) {
             "addresses:           none\n"
             "cidrs:               10.3.0.0/24\n"
             "label:               role=db\n"
+            "path mtu:            not measured: nothing is sent to it through WireGuard\n"
             "last handshake:      never\n"
             "wireguard received:  0 B\n"
             "wireguard sent:      0 B\n"
@@ -165,6 +166,19 @@ TEST(Peer, ShowsAllThatIsKnown) {
             "dropped:             0 B\n"
             "foreign source:      0 B\n"
             "warning:             10.9.0.0/16 is refused: node-b has it\n");
+}
+
+TEST(Peer, ShowsWhatThePathCarries) {
+  PeerStatus peer = test::encrypted_peer("node-b", 2);
+  const auto shown = [&] { return render_peer(peer, at(test::kSampleNow)); };
+  EXPECT_THAT(shown(), HasSubstr("\npath mtu:            1500\n"
+                                 "mtu:                 1440 inside the tunnel\n"));
+  peer.mtu_reason = "it answers no echo requests now";
+  EXPECT_THAT(shown(),
+              HasSubstr("\npath mtu:            1500 (it answers no echo requests now)\n"));
+  peer.path_mtu.reset();
+  peer.mtu_reason = "not measured yet";
+  EXPECT_THAT(shown(), HasSubstr("\npath mtu:            not measured yet\n"));
 }
 
 TEST(Graph, ColoursEdgesByStateAndEscapesLabels) {

@@ -50,6 +50,11 @@ TEST(StatusJson, HasTheFieldsOfTheContractWithTheirTypes) {
   EXPECT_EQ(peer["droppedBytes"], 0);
   EXPECT_EQ(peer["foreignSourceBytes"], 0);
   EXPECT_EQ(peer["warnings"], Json::array());
+  EXPECT_EQ(peer["pathMtu"], 1500);
+  EXPECT_EQ(peer["mtu"], 1440);
+  EXPECT_EQ(peer["mtuReason"], "");
+  EXPECT_EQ(json["peers"][1]["pathMtu"], nullptr);
+  EXPECT_EQ(json["peers"][1]["mtu"], nullptr);
   EXPECT_EQ(json["peers"][1]["reason"], "peer-unsupported");
   EXPECT_EQ(json["peers"][1]["plaintextRxBytes"], 2048);
   EXPECT_EQ(json["peers"][1]["plaintextTxBytes"], 1024);

@@ -22,14 +22,17 @@ Rig::Rig(Config wanted)
       metrics([this] { return status; }, clock) {
   kernel.set_own_key(key(1));
   kernel.add_address(kernel.add_link("eth0"), ip("192.0.2.1"), 24);
-  kernel.add_address(kernel.add_link("br0"), ip("10.1.0.1"), 24);
+  kernel.add_address(kernel.add_link("br0", 1400), ip("10.1.0.1"), 24);
 }
 
 void Rig::start(bool dry_run) {
   news_.clear();
   next_ = {};
   (void)kernel.drain_events();
+  reconciler.reset();
+  make_prober();
   ReconcilerOptions options;
+  options.paths = paths.get();
   options.key = key(1);
   options.key_created = clock.now().wall;
   options.version = "1.2.3";
@@ -66,6 +69,19 @@ void Rig::reboot() {
     if (rule.protocol == kProtocol) kernel.remove_rule(rule);
 }
 
+void Rig::make_prober() {
+  paths.reset();
+  if (measures_ == 0) return;
+  Result<std::unique_ptr<PathProbe>> probe =
+      make_error(ErrorCode::kPermission, "CAP_NET_RAW is missing");
+  if (measures_ > 0) probe = std::unique_ptr<PathProbe>(std::make_unique<FakePathProbe>(underlay));
+  paths = PathProber::create(std::move(probe), clock).value();
+}
+
+bool Rig::probes_are_due(MonotonicTime now) const {
+  return paths && (!underlay.news.empty() || (paths->next() && *paths->next() <= now));
+}
+
 MonotonicTime Rig::pass() {
   for (; !news_.empty(); news_.pop_front()) reconciler->on_store_update(news_.front());
   ++passes;
@@ -85,6 +101,10 @@ void Rig::run(Duration duration) {
       passes + 200 + 30 * static_cast<std::size_t>(duration / std::chrono::seconds(1));
   while (true) {
     const MonotonicTime now = clock.now().monotonic;
+    if (probes_are_due(now)) {
+      if (paths->run()) pass();
+      continue;
+    }
     if (!news_.empty() || events_wait() || next_ <= now) {
       pass();
       ASSERT_GT(next_, now) << "a pass that asks for another at the same time never ends";
@@ -93,8 +113,9 @@ void Rig::run(Duration duration) {
       continue;
     }
     at_once = 0;
-    if (next_ > end) break;
-    clock.advance(next_ - now);
+    const MonotonicTime next = std::min(next_, paths ? paths->next().value_or(next_) : next_);
+    if (next > end) break;
+    clock.advance(next - now);
   }
   clock.advance(end - clock.now().monotonic);
 }

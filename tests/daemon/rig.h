@@ -12,6 +12,7 @@
 #include <string>
 
 #include "core/world.h"
+#include "fakes/fake_path_probe.h"
 #include "fakes/fake_store.h"
 #include "meshd/daemon/metrics.h"
 #include "meshd/daemon/reconciler.h"
@@ -88,6 +89,8 @@ class Rig {
   // meshd was killed, and the kernel knows nothing any more of what it had set.
   void reboot();
   MonotonicTime pass();
+  // From the next start() on, the ways to the peers are measured; `allowed`: may send probes.
+  void measure_paths(bool allowed = true) { measures_ = allowed ? 1 : -1; }
   // The loop, for so long. Fails the test when it spins.
   void run(Duration duration);
   // The loop, until `condition` or for half a minute; whether it came true.
@@ -113,6 +116,8 @@ class Rig {
   Config config;
   std::shared_ptr<const Status> status;
   Metrics metrics;
+  FakeUnderlay underlay;
+  std::unique_ptr<PathProber> paths;  // null: nothing is measured
   std::unique_ptr<Reconciler> reconciler;
   std::size_t passes = 0;
   int published = 0;  // calls of publish
@@ -126,7 +131,10 @@ class Rig {
  private:
   int metric(const std::string& series) const;
   bool events_wait() const;
+  void make_prober();
+  bool probes_are_due(MonotonicTime now) const;
 
+  int measures_ = 0;
   std::deque<StoreUpdate> news_;
   MonotonicTime next_{};
 };

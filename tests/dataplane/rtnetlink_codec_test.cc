@@ -77,6 +77,22 @@ TEST(RtnetlinkEncode, PutRouteWithPreferredSourceInASmallTable) {
             "08000600 00040000 08000400 07000000 08000700 0a010001");
 }
 
+TEST(RtnetlinkEncode, ARoutesMtuIsAMetricThatIpv6Locks) {
+  Route narrow4 = route("10.9.0.0/24", RouteType::kUnicast);
+  narrow4.set_mtu(1340);
+  EXPECT_EQ(hex(encode_put_route(narrow4)),
+            "18000505 02180000 006dfd01 00000000 08000100 0a090000 08000f00 3e140000 "
+            "08000600 00040000 08000400 07000000 "
+            "0c000880 08000200 3c050000");  // RTA_METRICS: RTAX_MTU 1340
+  Route narrow6 = route("fd09::/64", RouteType::kUnicast);
+  narrow6.set_mtu(1340);
+  EXPECT_EQ(hex(encode_put_route(narrow6)),
+            "18000505 0a400000 006d0001 00000000 "
+            "14000100 fd090000 00000000 00000000 00000000 "
+            "08000f00 3e140000 08000600 00040000 08000400 07000000 "
+            "14000880 08000100 04000000 08000200 3c050000");  // RTAX_LOCK: bit 2
+}
+
 TEST(RtnetlinkEncode, RemovingAnIpv6RejectRouteNamesTheLoopbackDevice) {
   EXPECT_EQ(hex(encode_remove_route(route("fd09::/64", RouteType::kThrow))),
             "19000500 0a400000 006dff09 00000000 "
@@ -148,6 +164,12 @@ TEST(RtnetlinkDecode, WhatWeEncodeWeDecode) {
       EXPECT_THAT(*decoded, Optional(route(destination, type))) << destination;
       EXPECT_EQ(table_of_route(message.header()), 5182U);
     }
+  for (const char* destination : {"10.9.0.0/24", "fd09::/64"}) {
+    Route narrow = route(destination, RouteType::kUnicast);
+    narrow.set_mtu(1340);
+    auto message = encode_put_route(narrow);
+    EXPECT_THAT(*decode_route(message.header()), Optional(narrow)) << destination;
+  }
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
     auto message = encode_put_rule(mesh_rule(family));
     EXPECT_THAT(*decode_rule(message.header()), Optional(mesh_rule(family)));
@@ -179,6 +201,29 @@ TEST(RtnetlinkDecode, TheTablesAttributeCountsMoreThanTheHeader) {
   message.put_value(RTA_TABLE, std::uint32_t{5182});
   EXPECT_EQ((*decode_route(message.header()))->key.table, 5182U);
   EXPECT_EQ(table_of_route(message.header()), 5182U);
+}
+
+TEST(RtnetlinkDecode, OfTheMetricsOnlyTheMtuAndItsLockAreTaken) {
+  auto message = route_message(unicast4());
+  message.put(RTA_DST, ip("10.9.0.0").bytes());
+  const auto metrics = message.begin_nest(RTA_METRICS);
+  message.put_value(RTAX_ADVMSS, std::uint32_t{1000});
+  message.put_value(RTAX_LOCK, std::uint32_t{1} << RTAX_ADVMSS);
+  message.put_value(RTAX_MTU, std::uint32_t{1340});
+  message.end_nest(metrics);
+  const auto decoded = decode_route(message.header());
+  ASSERT_TRUE(decoded);
+  EXPECT_EQ((*decoded)->mtu, 1340U);
+  EXPECT_FALSE((*decoded)->mtu_locked);
+}
+
+TEST(RtnetlinkDecode, AnMtuOfAnotherSizeIsMalformed) {
+  auto message = route_message(unicast4());
+  message.put(RTA_DST, ip("10.9.0.0").bytes());
+  const auto metrics = message.begin_nest(RTA_METRICS);
+  message.put_value(RTAX_MTU, std::uint16_t{1340});
+  message.end_nest(metrics);
+  EXPECT_FALSE(decode_route(message.header()));
 }
 
 TEST(RtnetlinkDecode, Ipv6RejectRoutesStandOnNoDevice) {

@@ -412,6 +412,13 @@ void FakeDataplane::delete_device() {
   event(LinkEvent{link, true});
 }
 
+void FakeDataplane::set_link_mtu(const std::string& name, std::uint32_t mtu) {
+  for (auto& [index, link] : links_) {
+    if (link.name != name) continue;
+    link.mtu = mtu;
+    event(LinkEvent{link, false});
+  }
+}
 void FakeDataplane::set_device_up(bool up) {
   if (!has_device()) return;
   if (!up) drop_device_routes(false);

@@ -92,6 +92,7 @@ class FakeDataplane final : public Dataplane {
   void count(const NftElement& element, std::uint64_t bytes);
   void delete_device();
   void set_device_up(bool up);
+  void set_link_mtu(const std::string& name, std::uint32_t mtu);
   void put_route(const Route& route);
   void remove_route(const RouteKey& key);
   void put_rule(const Rule& rule);
