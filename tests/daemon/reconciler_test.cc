@@ -705,6 +705,7 @@ TEST_F(ReconcilerTest, UnansweredDataDegradesAPeerAndNeverTurnsItToPlaintext) {
   }
   EXPECT_EQ(rig.state("b"), State::kDegraded);
   EXPECT_EQ(rig.path("b"), Path::kWireguard);
+  rig.kernel.handshake(key(2));
   rig.kernel.receive(key(2), 100);
   rig.run(seconds(2));
   EXPECT_TRUE(rig.encrypted("b"));
