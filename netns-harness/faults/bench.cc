@@ -188,8 +188,8 @@ bool Bench::both(const std::string& state) {
 }
 
 std::uint64_t Bench::leaked() {
-  std::set<std::string> names;
-  for (auto& node : lab_->nodes()) names.insert(node->name());
+  std::set<std::string> names = {"node-a", "node-b"};
+  if (!start_.empty() || lab_->node("node-c").running()) names.insert("node-c");
   return capture_->plaintext_among(names);
 }
 
@@ -225,6 +225,8 @@ void Bench::measure(const Fault& fault, Measured& result) {
   }
   if (wait_until([&] { return is_over(fault); }, fault.deadline, milliseconds(0)))
     result.repair = since(injected);
+  else
+    result.remark = what_differs();
   let_pass(kAftermath);
   if (fault.counted)  // what was repaired at once may be in the status a moment later
     (void)wait_until([&] { return repairs() > repairs_before; }, milliseconds(2000));
@@ -238,6 +240,15 @@ void Bench::measure(const Fault& fault, Measured& result) {
 
 bool Bench::is_over(const Fault& fault) {
   return (!fault.encrypted || both("encrypted")) && fault.repaired(*this);
+}
+
+// For a row that does not become right: what is not as it was on node-b.
+std::string Bench::what_differs() const {
+  const auto was = before_.find("node-b");
+  if (was == before_.end()) return "";
+  std::string text = difference(was->second, kernel_state((*lab_)[1]));
+  std::replace(text.begin(), text.end(), '\n', ';');
+  return text.substr(0, 300);
 }
 
 void Bench::stop_traffic(Clock::time_point injected, Measured& result) {
@@ -267,7 +278,7 @@ void Bench::judge(const Fault& fault, Measured& result) const {
   if (!result.repair)
     unmet.push_back(fmt::format("not right within {} s{}{}",
                                 fault.deadline.count() * patience() / 1000,
-                                note.empty() ? "" : ": ", note));
+                                result.remark.empty() ? "" : ": ", result.remark));
   if (fault.loss == Cost::kNone && lost > 0) unmet.push_back(fmt::format("{} probes lost", lost));
   if (fault.loss == Cost::kSome && lost == 0) unmet.emplace_back("no loss seen");
   if (fault.leak == Cost::kNone && result.leaked > 0)
@@ -286,7 +297,6 @@ void Bench::clean_up(const Fault::Step& undo) {
   if (undo && lab_) undo(*this);
   watch_.reset();
   kept.reset();
-  note.clear();
 }
 
 }  // namespace mesh::lab

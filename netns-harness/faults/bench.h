@@ -74,7 +74,6 @@ class Bench {
   }
   // Something a row keeps until it is over (a workload that moves, a file's text).
   std::shared_ptr<void> kept;
-  std::string note;
 
  private:
   void prepare(const Fault& fault);
@@ -83,6 +82,7 @@ class Bench {
   [[nodiscard]] bool wait_whole(milliseconds timeout);
   void remember();
   void measure(const Fault& fault, Measured& result);
+  [[nodiscard]] std::string what_differs() const;
   [[nodiscard]] bool is_over(const Fault& fault);
   void judge(const Fault& fault, Measured& result) const;
   void start_traffic();

@@ -34,9 +34,10 @@ void route_to(Bench& bench, const Node& owner) {
   }
 }
 
-// The gateway addresses that the traveller expects wherever it is.
+// The gateway that the traveller expects wherever it is: link-local, for an address inside the
+// prefix would be a claim to it.
 void prepare_host(const Node& node) {
-  node.network().ip("addr add 10.77.0.1/32 dev pods\naddr add fd00:77::1/128 dev pods nodad\n");
+  node.network().ip("addr add 169.254.1.1/32 dev pods\naddr add fe80::1/64 dev pods nodad\n");
 }
 
 void attach(const Node& node) {
@@ -52,8 +53,9 @@ void set_up(Bench& bench) {
   bench.b().network().ip(fmt::format("link add traveller type veth peer name eth0 netns {}\n",
                                      traveller->network.path()));
   traveller->network.ip(
-      "link set eth0 up\naddr add 10.77.0.9/24 dev eth0\naddr add fd00:77::9/64 dev eth0 nodad\n"
-      "route add default via 10.77.0.1\nroute add default via fd00:77::1\n");
+      "link set eth0 up\naddr add 10.77.0.9/32 dev eth0\naddr add fd00:77::9/128 dev eth0 nodad\n"
+      "route add 169.254.1.1 dev eth0\nroute add default via 169.254.1.1 src 10.77.0.9\n"
+      "route add default via fe80::1 dev eth0\n");
   attach(bench.b());
   route_to(bench, bench.b());
   Bench::reload(bench.b(), cidrs(2, true));
@@ -107,11 +109,12 @@ Fault move(const std::string& name, bool announced_first) {
   fault.name = name;
   fault.group = Group::kMove;
   fault.set_up = set_up;
+  // As an orchestrator does it: the new node knows the prefix before the workload runs there.
   fault.inject = [announced_first](Bench& bench) {
-    move_cable(bench);
     const auto withdraw = [&] { Bench::reload(bench.b(), cidrs(2, false)); };
     if (!announced_first) withdraw();
     Bench::reload(bench.c(), cidrs(3, true));
+    move_cable(bench);
     if (announced_first) withdraw();
   };
   fault.repaired = encrypted_at_c;
