@@ -214,6 +214,7 @@ void Bench::measure(const Fault& fault, Measured& result) {
   };
   const std::uint64_t repairs_before = repairs();
   capture_->reset();
+  (void)capture_->take_plaintext();
   watch_->forget();
 
   auto injected = Clock::now();
@@ -272,6 +273,17 @@ void Bench::stop_traffic(Clock::time_point injected, Measured& result) {
   result.bystander_lost = report.there.lost + report.back.lost;
 }
 
+// The kinds of packets that were seen, with how many of each.
+std::string Bench::examples() const {
+  std::map<std::string, unsigned> kinds;
+  for (const auto& seen : capture_->take_plaintext())
+    ++kinds[fmt::format("{} to {}: {}", seen.from, seen.to, seen.what)];
+  std::string text;
+  for (const auto& [kind, count] : kinds)
+    text += fmt::format("{}{} x {}", text.empty() ? "" : ", ", count, kind);
+  return text.substr(0, 400);
+}
+
 void Bench::judge(const Fault& fault, Measured& result) const {
   std::vector<std::string> unmet;
   const std::uint32_t lost = result.lost_there + result.lost_back;
@@ -282,8 +294,8 @@ void Bench::judge(const Fault& fault, Measured& result) const {
   if (fault.loss == Cost::kNone && lost > 0) unmet.push_back(fmt::format("{} probes lost", lost));
   if (fault.loss == Cost::kSome && lost == 0) unmet.emplace_back("no loss seen");
   if (fault.leak == Cost::kNone && result.leaked > 0)
-    unmet.push_back(fmt::format("{} packets in plaintext", result.leaked));
-  if (result.bystander_lost > 0)
+    unmet.push_back(fmt::format("{} packets in plaintext, as {}", result.leaked, examples()));
+  if (result.bystander_lost > 0 && fault.bystander == Cost::kNone)
     unmet.push_back(fmt::format("the bystander lost {}", result.bystander_lost));
   if (fault.counted && result.repairs == 0) unmet.emplace_back("no repair was counted");
   result.verdict = unmet.empty() ? Verdicts::kMet : Verdicts::kNotMet;

@@ -83,6 +83,7 @@ class Bench {
   void remember();
   void measure(const Fault& fault, Measured& result);
   [[nodiscard]] std::string what_differs() const;
+  [[nodiscard]] std::string examples() const;
   [[nodiscard]] bool is_over(const Fault& fault);
   void judge(const Fault& fault, Measured& result) const;
   void start_traffic();

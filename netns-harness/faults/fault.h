@@ -53,8 +53,9 @@ struct Fault {
   Step undo = {};           // after the measurement: the mesh as it was
   bool encrypted = true;    // it is over only when both sides call the other encrypted
   bool counted = false;     // meshd must have counted a repair
-  Cost loss = Cost::kNone;  // on the pair; the bystander must never lose one
+  Cost loss = Cost::kNone;  // on the pair
   Cost leak = Cost::kNone;
+  Cost bystander = Cost::kNone;  // the loss of a pair that has nothing to do with it
   Start start = Start::kMesh;
   bool spoils = false;  // the next row needs a new lab
   milliseconds deadline{15'000};

@@ -74,6 +74,8 @@ bool was_measured(const Measured& row) {
 
 std::string notes(const Measured& row) {
   std::string text = row.remark;
+  if (was_measured(row) && row.bystander_lost > 0 && text.find("bystander") == std::string::npos)
+    text += fmt::format("{}the bystander lost {}", text.empty() ? "" : "; ", row.bystander_lost);
   const bool cost = row.lost_there + row.lost_back + row.leaked > 0;
   if (was_measured(row) && cost && !row.why.empty()) text += (text.empty() ? "" : ". ") + row.why;
   return text;
