@@ -9,7 +9,9 @@
 namespace mesh::lab {
 namespace {
 
-constexpr milliseconds kWatchInterval(20);
+// Looking must not be what the mesh is busy with: an emulated machine is looked at less often.
+milliseconds watch_interval() { return milliseconds(20) * patience(); }
+milliseconds look_interval() { return milliseconds(patience() == 1 ? 0 : 50 * patience()); }
 constexpr unsigned kLeadIn = 40;      // probes before a fault
 constexpr unsigned kAftermath = 100;  // and after it is over: whatever is wrong shows by then
 
@@ -195,7 +197,7 @@ std::uint64_t Bench::leaked() {
 
 void Bench::start_traffic() {
   capture_ = std::make_unique<Capture>(*lab_, std::set<std::uint16_t>{51820, 51999});
-  watch_ = std::make_unique<StatusWatch>(*lab_, kWatchInterval);
+  watch_ = std::make_unique<StatusWatch>(*lab_, watch_interval());
   if (pingers_.empty())
     for (const Family family : list(lab_->spec().workloads))
       pingers_.push_back(std::make_unique<Pinger>(a().workload(), b().workload(), family));
@@ -224,7 +226,7 @@ void Bench::measure(const Fault& fault, Measured& result) {
     injected = Clock::now();
     fault.end(*this);
   }
-  if (wait_until([&] { return is_over(fault); }, fault.deadline, milliseconds(0)))
+  if (wait_until([&] { return is_over(fault); }, fault.deadline, look_interval()))
     result.repair = since(injected);
   else
     result.remark = what_differs();

@@ -57,12 +57,14 @@ void set_private_key(const Node& node, const std::string& private_key) {
                       .input = private_key + "\n"});
 }
 
-void must(const Node& node, const std::string& words) {
-  std::vector<std::string> argv;
+std::vector<std::string> split_words(const std::string& words) {
+  std::vector<std::string> parts;
   std::istringstream stream(words);
-  for (std::string word; stream >> word;) argv.push_back(word);
-  (void)node.must(std::move(argv));
+  for (std::string word; stream >> word;) parts.push_back(word);
+  return parts;
 }
+
+void must(const Node& node, const std::string& words) { (void)node.must(split_words(words)); }
 
 void forget_everything(const Lab& lab, const Node& node) {
   (void)node.run({"ip", "link", "del", "mesh0"});

@@ -29,7 +29,7 @@ whose feature meshd answers not to have **NOT BUILT**.
 - **right after**: from the act (for faults that last, from their end) until the kernel holds what it held before, both sides say
   encrypted and no probe is lost any more; it contains the time to look, some 20 ms natively and several times that in the
   (emulated) virtual machine.
-- **shown meanwhile**: the states of the peer that node-a and node-b showed, sampled every 20 ms.
+- **shown meanwhile**: the states of the peer that node-a and node-b showed, sampled every 20 ms (80 ms in the virtual machine).
 - **repairs**: how many node-b counted.
 )";
 
