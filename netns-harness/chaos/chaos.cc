@@ -16,7 +16,6 @@ constexpr unsigned kProbesPerSecond = 50;
 constexpr milliseconds kWatchInterval(100);
 constexpr milliseconds kTick(200);
 constexpr milliseconds kExcused(2000);  // after a path was opened by force, times patience()
-constexpr milliseconds kConvergence(90'000);
 
 class Chaos {
  public:
@@ -29,15 +28,12 @@ class Chaos {
   ChaosReport run() {
     begin();
     const auto until = Clock::now() + options_.duration;
-    const auto sabotage_at = Clock::now() + options_.duration / 4;
-    bool sabotaged = !options_.sabotage;
-    while (Clock::now() < until) {
-      take(order_.next());
-      if (!sabotaged && Clock::now() >= sabotage_at) {
-        options_.sabotage(lab_);
-        sabotaged = true;
-      }
+    if (options_.sabotage) {
+      wait(3 * Invariants::kAround);  // looks before it
+      options_.sabotage(lab_);
+      wait(3 * Invariants::kAround * patience());
     }
+    while (!options_.calm && Clock::now() < until) take(order_.next());
     for (const Step& step : order_.rest()) take(step);
     finish();
     return std::move(report_);
@@ -100,7 +96,11 @@ class Chaos {
       (step.ends ? act.end : act.begin)(lab_, node, peer);
       if (act.opens) invariants_.excuse(node.name(), from, Clock::now() + kExcused * patience());
     }
-    const auto until = Clock::now() + step.pause;
+    wait(step.pause);
+  }
+
+  void wait(milliseconds time) {
+    const auto until = Clock::now() + time;
     do {
       look();
       // Time passes in traffic: a tick is ten probes.
@@ -155,7 +155,7 @@ class Chaos {
           report_.not_converged = what_is_missing();
           return report_.not_converged.empty();
         },
-        kConvergence, kTick);
+        options_.convergence, kTick);
     look();
     (void)capture_->plaintext_among({});  // that nothing of the capture was dropped
     invariants_.judge(true);

@@ -66,8 +66,8 @@ void Invariants::silence(const std::string& sender, const std::string& receiver,
     said = true;
   }
   if (said)
-    violate(fmt::format("{} calls {} encrypted, from which no probe has come for over {} s", receiver,
-                        sender, allowed.count() / 1000));
+    violate(fmt::format("{} calls {} encrypted, from which no probe has come for over {} s",
+                        receiver, sender, allowed.count() / 1000));
 }
 
 void Invariants::excuse(const std::string& node, Clock::time_point from, Clock::time_point until) {
