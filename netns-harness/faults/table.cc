@@ -14,8 +14,8 @@ a command, natively (wireguard-go) and in the virtual machine (the kernel's Wire
 
 ```
 b=build/release; $b/netns-harness/mesh-lab faults --output docs/faults.md
-netns-harness/vm/run.sh --timeout 7200 --results /tmp/faults --with docs/faults.md --with $b/meshd/daemon/meshd \
-  --with $b/meshd/ctl/meshctl --with $b/netns-harness/mesh-lab -- bash -c \
+netns-harness/vm/run.sh --timeout 7200 --env MESHD_LAB_PATIENCE=4 --results /tmp/faults --with docs/faults.md \
+  --with $b/meshd/daemon/meshd --with $b/meshd/ctl/meshctl --with $b/netns-harness/mesh-lab -- bash -c \
   "cp docs/faults.md /results/; $b/netns-harness/mesh-lab faults --append --output /results/faults.md"; cp /tmp/faults/faults.md docs/
 ```
 
