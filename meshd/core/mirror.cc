@@ -221,6 +221,10 @@ struct Mirror::OnEvent {
     const bool ours = mirror.device_ && mirror.device_->ifindex == event.address.ifindex;
     const bool changed = event.removed ? mirror.addresses_.erase(event.address) != 0
                                        : mirror.addresses_.insert(event.address).second;
+    // With an IPv4 address go the routes that prefer it, and with the last one all of the device;
+    // nobody is told.
+    if (ours && event.removed && event.address.address.family() == Family::kIpv4)
+      mirror.drop_device_routes(event.address.ifindex, touched);
     return ours && changed ? "address" : "";
   }
   std::string operator()(const RouteEvent& event) const {

@@ -7,7 +7,9 @@
 #include <filesystem>
 #include <map>
 
+#include "cli/chaos.h"
 #include "cli/demo.h"
+#include "cli/faults.h"
 #include "lab/error.h"
 #include "lab/lab.h"
 #include "lab/registry.h"
@@ -165,6 +167,30 @@ int run_command_line(int argc, char** argv) {
   demo_command->add_option("--backend", demo_options.backend, "Of the three other nodes")
       ->check(CLI::IsMember({"auto", "kernel", "userspace"}));
 
+  FaultsOptions faults_options;
+  CLI::App* faults_command = app.add_subcommand(
+      "faults", "Break things one by one; measure what is lost, seen, and how long it takes");
+  faults_command->add_option("--rows", faults_options.rows,
+                             "Only rows whose \"group: name\" matches this regular expression");
+  faults_command->add_option("--output", faults_options.output, "Write the table here (Markdown)");
+  faults_command->add_flag("--append", faults_options.append,
+                           "Keep what the file says of the other kind of WireGuard");
+  faults_command->add_flag("--list", faults_options.list, "Only say which rows there are");
+  faults_command->add_option("--backend", faults_options.backend)
+      ->check(CLI::IsMember({"auto", "kernel", "userspace"}));
+
+  ChaosCommand chaos_options;
+  CLI::App* chaos_command = app.add_subcommand(
+      "chaos", "Break a mesh again and again in an order made from a seed, and judge it");
+  chaos_command->add_option("--seed", chaos_options.seed,
+                            "The same seed is the same order of acts");
+  chaos_command->add_option("--minutes", chaos_options.minutes)->check(CLI::Range(0.1, 10'000.0));
+  chaos_command->add_option("--nodes", chaos_options.nodes)->check(CLI::Range(2, 50));
+  chaos_command->add_flag("--steps", chaos_options.show_steps,
+                          "Print every step, also when all is well");
+  chaos_command->add_option("--backend", chaos_options.backend)
+      ->check(CLI::IsMember({"auto", "kernel", "userspace"}));
+
   CLI::App* sweep_command =
       app.add_subcommand("sweep", "Remove what labs left whose program was killed");
 
@@ -174,6 +200,8 @@ int run_command_line(int argc, char** argv) {
   const SignalGuard guard;
   if (*down_command) return down(id, all);
   if (*sweep_command) return sweep();
+  if (*faults_command) return run_faults(faults_options);
+  if (*chaos_command) return run_chaos_command(chaos_options);
   if (*demo_command) {
     demo_options.id = id;
     return run_demo(demo_options);

@@ -22,6 +22,7 @@ namespace {
 
 constexpr std::uint16_t kSentinelType = 0x88b5;  // IEEE 802 local experimental
 constexpr std::size_t kSeenLimit = 8;
+constexpr std::size_t kTakeLimit = 100'000;
 constexpr int kBufferBytes = 128 << 20;  // some 200,000 packets while the reader is kept waiting
 
 sockaddr_ll link_address(int ifindex, std::uint16_t protocol) {
@@ -166,6 +167,8 @@ void Capture::take(std::span<const std::uint8_t> frame, int port) {
       break;
     case PacketClass::kPlaintext:
       if (++tally.count.plaintext <= kSeenLimit) tally.plaintext_seen.push_back(describe(frame));
+      if (to != macs_.end() && plaintext_.size() < kTakeLimit)
+        plaintext_.push_back({Clock::now(), from->second, to->second, describe(frame)});
       break;
   }
 }
@@ -234,6 +237,21 @@ Verdict Capture::between(const std::string& a, const std::string& b) {
 }
 
 Verdict Capture::with_outside(const std::string& node) { return between(node, "outside"); }
+
+std::uint64_t Capture::plaintext_among(const std::set<std::string>& nodes) {
+  flush();
+  const std::lock_guard guard(mutex_);
+  check_nothing_dropped();
+  std::uint64_t packets = 0;
+  for (const auto& [pair, tally] : tallies_)
+    if (nodes.contains(pair.first) && nodes.contains(pair.second)) packets += tally.count.plaintext;
+  return packets;
+}
+
+std::vector<PlaintextSeen> Capture::take_plaintext() {
+  const std::lock_guard guard(mutex_);
+  return std::exchange(plaintext_, {});
+}
 
 void Capture::reset() {
   flush();

@@ -42,6 +42,14 @@ struct Verdict {
   [[nodiscard]] std::string to_string() const;
 };
 
+// One plaintext packet, for those who must know when.
+struct PlaintextSeen {
+  Clock::time_point at;
+  std::string from;
+  std::string to;
+  std::string what;
+};
+
 class Capture {
  public:
   // Captures from now on. `lab` must outlive it and get no new nodes.
@@ -53,6 +61,11 @@ class Capture {
   [[nodiscard]] Verdict between(const std::string& a, const std::string& b);
   // Between a node and the client outside.
   [[nodiscard]] Verdict with_outside(const std::string& node);
+  // Plaintext packets between any two nodes, everything sent until now included.
+  [[nodiscard]] std::uint64_t plaintext_among(const std::set<std::string>& nodes);
+  // The plaintext packets between nodes since the last call, as they were seen; beyond 100,000 they
+  // are only counted. Does not wait for what is under way.
+  [[nodiscard]] std::vector<PlaintextSeen> take_plaintext();
   void reset();  // forgets what was counted, everything sent until now included
 
  private:
@@ -81,6 +94,7 @@ class Capture {
   std::mutex mutex_;
   Classifier classifier_;
   std::map<std::pair<std::string, std::string>, Tally> tallies_;
+  std::vector<PlaintextSeen> plaintext_;
   std::map<std::string, std::map<std::uint64_t, unsigned>> sentinels_;  // node → nonce → seen
   std::uint64_t dropped_ = 0;
   std::uint64_t next_nonce_ = 1;

@@ -294,6 +294,12 @@ unsigned long long Lab::dropped() const {
   return packets;
 }
 
+// In a network namespace that ends with the command.
+bool Lab::kernel_has_wireguard() {
+  return lab::run({.argv = {"unshare", "--net", "ip", "link", "add", "probe", "type", "wireguard"}})
+      .ok();
+}
+
 bool Lab::has_netem() {
   return ::access("/sys/module/sch_netem", F_OK) == 0 ||
          lab::run({.argv = {"modprobe", "-q", "sch_netem"}}).ok();

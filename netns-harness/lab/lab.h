@@ -53,6 +53,8 @@ class Lab {
   void drop(const std::string& nft_match);
   void drop_nothing();
   [[nodiscard]] unsigned long long dropped() const;  // packets, by all drop() together
+  // Whether this kernel makes WireGuard links: what `backend: auto` then takes.
+  [[nodiscard]] static bool kernel_has_wireguard();
   // Delay and loss by netem on what the node receives: `delay 20ms loss 1%`. Whether the kernel
   // can.
   [[nodiscard]] static bool has_netem();

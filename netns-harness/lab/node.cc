@@ -119,10 +119,11 @@ void Node::write_config_text(const std::string& text) const {
 void Node::start(bool drop_net_admin) {
   if (running()) fail("{}: meshd runs already", name());
   meshd_.reset();
-  meshd_.emplace(Command{.argv = {find_binary("meshd"), "--config", config_path()},
-                         .place = place(),
-                         .log_path = log_path(),
-                         .drop_net_admin = drop_net_admin});
+  meshd_.emplace(Command{
+      .argv = {program_.empty() ? find_binary("meshd") : program_, "--config", config_path()},
+      .place = place(),
+      .log_path = log_path(),
+      .drop_net_admin = drop_net_admin});
 }
 
 Process& Node::process() {

@@ -76,6 +76,8 @@ class Node {
 
   // meshd. start() does not wait until it is ready: wait for what you need.
   void start(bool drop_net_admin = false);
+  // The program that the next start() runs; an upgrade is another one.
+  void use_program(std::string path) { program_ = std::move(path); }
   int stop();     // SIGTERM; its exit code
   void kill();    // SIGKILL, that process alone
   void reload();  // SIGHUP
@@ -118,6 +120,7 @@ class Node {
   std::unique_ptr<RecordStore> store_;
   std::unique_ptr<YAML::Node> config_;
   std::optional<Process> meshd_;
+  std::string program_;  // empty: the one that was built
 };
 
 }  // namespace mesh::lab

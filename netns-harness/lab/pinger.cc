@@ -54,6 +54,7 @@ struct Pinger::Side {
   std::vector<bool> refused;
   std::set<IpAddress> sources;
   bool warmed_up = false;  // a warm-up probe of the other has arrived
+  std::atomic<Clock::time_point> last_arrival{Clock::now()};
 
   void open(const NetworkNamespace& network, const IpAddress& address) {
     socket = network.socket(to_af(address.family()), SOCK_DGRAM | SOCK_NONBLOCK, 0);
@@ -78,6 +79,7 @@ struct Pinger::Side {
       if (size < 0) return;
       if (size != static_cast<ssize_t>(sizeof probe) || probe.run != run) continue;
       sources.insert(from.address());
+      last_arrival = Clock::now();
       if (probe.warm_up != 0) {
         warmed_up = true;
         continue;
@@ -130,7 +132,6 @@ struct Pinger::State {
   }
 
   void work() {
-    start = Clock::now();
     while (!ending) {
       if (sending) {
         const auto elapsed = std::chrono::duration<double>(Clock::now() - start).count();
@@ -185,6 +186,7 @@ Pinger::Pinger(const NetworkNamespace& from, const IpAddress& from_address,
   state_->a.open(from, from_address);
   state_->b.open(to, to_address);
   state_->warm_up(timeout);
+  state_->start = Clock::now();
   state_->thread = std::thread([this] { state_->work(); });
 }
 
@@ -199,6 +201,15 @@ void Pinger::let_pass(std::uint32_t probes) {
   if (!wait_until([&] { return state_->sent >= goal; },
                   milliseconds(20'000 + probes * 20'000ULL / state_->per_second), milliseconds(2)))
     fail("the pinger does not send");
+}
+
+Clock::time_point Pinger::started() const { return state_->start; }
+
+Pinger::Silence Pinger::silence() const {
+  const auto since = [now = Clock::now()](const Side& receiver) {
+    return std::chrono::duration_cast<milliseconds>(now - receiver.last_arrival.load());
+  };
+  return {since(state_->b), since(state_->a)};
 }
 
 PingReport Pinger::stop() {

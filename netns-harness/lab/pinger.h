@@ -58,6 +58,14 @@ class Pinger {
 
   // Returns once this many more probes have been sent each way: time that is counted in traffic.
   void let_pass(std::uint32_t probes);
+  // When the first counted probe was sent: what LostRange::at counts from.
+  [[nodiscard]] Clock::time_point started() const;
+  // For how long nothing has arrived, by direction; any thread.
+  struct Silence {
+    milliseconds there{0};
+    milliseconds back{0};
+  };
+  [[nodiscard]] Silence silence() const;
   // Stops sending, waits for what is under way (a second, or two of silence under patience),
   // counts.
   PingReport stop();

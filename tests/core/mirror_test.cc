@@ -112,6 +112,17 @@ TEST_F(MirrorTest, ADeviceThatGoesDownLosesItsRoutesWithoutAWord) {
   EXPECT_TRUE(mirror_.routes().empty());
 }
 
+TEST_F(MirrorTest, ADeviceThatLosesAnIpv4AddressLosesItsRoutesWithoutAWord) {
+  const Route route = device_route("10.2.0.0/24");
+  mirror_.set_routes({route}, touched_);
+  mirror_.set_addresses({{5, ip("10.1.0.1"), 32, false}, {5, ip("fd00:1::1"), 128, false}});
+  EXPECT_EQ(event(AddressEvent{{5, ip("fd00:1::1"), 128, false}, true}), "address");
+  EXPECT_EQ(mirror_.routes().size(), 1U) << "IPv6 says so";
+  EXPECT_EQ(event(AddressEvent{{5, ip("10.1.0.1"), 32, false}, true}), "address");
+  EXPECT_TRUE(mirror_.routes().empty());
+  EXPECT_TRUE(touched_.routes.contains(route.key));
+}
+
 TEST_F(MirrorTest, ARuleOfOthersIsNoDrift) {
   Rule rule;
   rule.protocol = 2;

@@ -1,9 +1,8 @@
 // Things break under an encrypted pair, or somebody else interferes.
-#include <csignal>
 #include <sstream>
 
+#include "faults/damage.h"
 #include "fixture.h"
-#include "lab/registry.h"
 #include "lab/socket_address.h"
 
 namespace mesh::lab {
@@ -13,26 +12,12 @@ using testing::HasSubstr;
 
 class Fault : public MeshTest {
  protected:
-  // The wireguard-go of a node, by its namespace: never by name alone.
-  static std::vector<int> userspace_processes(Lab& lab, const Node& node) {
-    const unsigned long own = namespace_number(node.network().path());
-    std::vector<int> found;
-    for (const int pid : processes_of(lab.id())) {
-      if (namespace_number(fmt::format("/proc/{}/ns/net", pid)) != own) continue;
-      if (read_file(fmt::format("/proc/{}/comm", pid)).starts_with("wireguard-go"))
-        found.push_back(pid);
-    }
-    return found;
-  }
-
   void break_device(Lab& lab, Node& node) {
     if (GetParam().backend == "kernel") {
       node.must({"ip", "link", "del", "mesh0"});
       return;
     }
-    const auto pids = userspace_processes(lab, node);
-    ASSERT_EQ(pids.size(), 1U);
-    ASSERT_EQ(::kill(pids[0], SIGKILL), 0);
+    kill_wireguard_go(lab, node);
   }
 };
 INSTANTIATE_MESH_TESTS(Fault);

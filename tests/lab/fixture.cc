@@ -5,16 +5,6 @@
 #include "lab/process.h"
 
 namespace mesh::lab {
-namespace {
-
-// In a network namespace that ends with the command.
-bool kernel_has_wireguard() {
-  return run({.argv = {"unshare", "--net", "ip", "link", "add", "probe", "type", "wireguard"}})
-      .ok();
-}
-
-}  // namespace
-
 Lab& LabTest::make(LabSpec spec) {
   lab_ = std::make_unique<Lab>(std::move(spec));
   return *lab_;
@@ -40,7 +30,7 @@ std::string name_of(const MeshParam& param) {
 std::vector<std::string> backends() {
   static const std::vector<std::string> kBackends = [] {
     const char* which = std::getenv("MESHD_LAB_BACKENDS");
-    const bool kernel = kernel_has_wireguard();
+    const bool kernel = Lab::kernel_has_wireguard();
     if (kernel && which && which == std::string("all"))
       return std::vector<std::string>{"kernel", "userspace"};
     return std::vector<std::string>{kernel ? "kernel" : "userspace"};

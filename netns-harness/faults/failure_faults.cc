@@ -1,0 +1,166 @@
+// Hosts, links and paths fail.
+#include <csignal>
+#include <filesystem>
+
+#include "faults/bench.h"
+#include "faults/damage.h"
+
+namespace mesh::lab {
+namespace {
+
+constexpr unsigned kSecond = 200;  // probes
+
+Fault failure(const std::string& name, const std::string& why) {
+  Fault fault;
+  fault.name = name;
+  fault.group = Group::kFailure;
+  fault.repaired = [](Bench& bench) { return bench.as_before(bench.b()); };
+  fault.loss = Cost::kMeasured;
+  fault.why = why;
+  fault.deadline = milliseconds(30'000);
+  return fault;
+}
+
+constexpr const char* kBroken = "the path is broken: what is sent meanwhile is lost, not shown";
+
+Fault cable(const std::string& name, unsigned probes) {
+  Fault fault = failure(name, kBroken);
+  fault.inject = [](Bench& bench) { bench.lab().pull_cable(bench.b()); };
+  fault.lasts = probes;
+  fault.end = [](Bench& bench) { bench.lab().plug_cable(bench.b()); };
+  // node-a's only socket waits now and then, full of packets for a neighbour that does not answer.
+  fault.bystander = Cost::kMeasured;
+  return fault;
+}
+
+Fault address_away() {
+  Fault fault =
+      failure("underlay address removed for 3 s and put back",
+              "WireGuard sends from the address it has; the peer answers to the one that is "
+              "gone");
+  fault.inject = [](Bench& bench) { must(bench.b(), "ip addr del 192.0.2.2/24 dev eth0"); };
+  fault.lasts = 3 * kSecond;
+  fault.end = [](Bench& bench) {
+    must(bench.b(), "ip addr add 192.0.2.2/24 dev eth0");
+    // The static routes of the underlay went with it.
+    for (const int other : {1, 3})
+      must(bench.b(),
+           fmt::format("ip route replace 10.{0}.0.0/24 via 192.0.2.{0} dev eth0", other));
+  };
+  return fault;
+}
+
+// All that a kernel holds of the mesh is gone, and the host is away for two seconds.
+Fault reboot(const std::string& name, bool new_key) {
+  Fault fault =
+      failure(name,
+              "the host is away for two seconds; then the peer must learn that the session "
+              "is gone");
+  fault.inject = [new_key](Bench& bench) {
+    bench.lab().pull_cable(bench.b());
+    bench.b().kill();
+    forget_everything(bench.lab(), bench.b());
+    if (new_key) std::filesystem::remove(bench.b().directory() + "/keys/private.key");
+  };
+  fault.lasts = 2 * kSecond;
+  fault.end = [](Bench& bench) {
+    bench.lab().plug_cable(bench.b());
+    bench.b().start();
+  };
+  fault.leak = Cost::kMeasured;
+  fault.why += "; node-b's own packets are plaintext until its meshd has proven the peer anew";
+  if (new_key) {
+    fault.repaired = [](Bench& bench) { return bench.both("encrypted"); };
+    fault.spoils = true;
+  }
+  return fault;
+}
+
+Fault dropped(const std::string& name, bool both_ways, unsigned probes) {
+  Fault fault = failure(name, kBroken);
+  fault.inject = [both_ways](Bench& bench) {
+    drop_udp(bench.a(), bench.b());
+    if (both_ways) drop_udp(bench.b(), bench.a());
+  };
+  fault.lasts = probes;
+  const auto end = [](Bench& bench) {
+    let_all_in(bench.a());
+    let_all_in(bench.b());
+  };
+  fault.end = end;
+  fault.undo = end;
+  return fault;
+}
+
+Fault device_lost_without_meshd() {
+  Fault fault = failure("device deleted while meshd is dead, then started",
+                        "nobody repairs until meshd is started; the guards drop meanwhile");
+  fault.inject = [](Bench& bench) {
+    bench.b().kill();
+    must(bench.b(), "ip link del mesh0");
+  };
+  fault.lasts = kSecond;
+  fault.end = [](Bench& bench) { bench.b().start(); };
+  return fault;
+}
+
+Fault all_daemons_dead() {
+  Fault fault = failure("every meshd killed for 5 s", "");
+  fault.inject = [](Bench& bench) {
+    for (auto& node : bench.lab().nodes()) node->kill();
+  };
+  fault.lasts = 5 * kSecond;
+  fault.end = [](Bench& bench) { bench.lab().start_all(); };
+  fault.loss = Cost::kNone;
+  return fault;
+}
+
+Fault frozen() {
+  Fault fault = failure("meshd stopped by a debugger (SIGSTOP) for 5 s", "");
+  fault.inject = [](Bench& bench) { bench.b().process().signal(SIGSTOP); };
+  fault.lasts = 5 * kSecond;
+  const auto end = [](Bench& bench) { bench.b().process().signal(SIGCONT); };
+  fault.end = end;
+  fault.undo = end;
+  fault.loss = Cost::kNone;
+  return fault;
+}
+
+Fault impaired(const std::string& netem, const std::string& why) {
+  Fault fault = failure("path with " + netem, why);
+  fault.inject = [netem](Bench& bench) { bench.lab().impair(bench.b(), netem); };
+  fault.lasts = 5 * kSecond;
+  const auto end = [](Bench& bench) {
+    (void)run({.argv = {"tc", "qdisc", "del", "dev", Lab::port_of(bench.b()), "root"},
+               .place = {.network = bench.lab().underlay().fd()}});
+  };
+  fault.end = end;
+  fault.undo = end;
+  fault.impossible = [](Bench&) {
+    return Lab::has_netem() ? std::string() : std::string("this kernel has no netem");
+  };
+  return fault;
+}
+
+}  // namespace
+
+std::vector<Fault> failure_faults() {
+  return {
+      cable("underlay link down for 10 s", 10 * kSecond),
+      address_away(),
+      reboot("host rebooted, same key", false),
+      reboot("host rebooted, new key", true),
+      dropped("UDP dropped both ways for 40 s", true, 40 * kSecond),
+      dropped("UDP dropped one way (from node-b) for 40 s", false, 40 * kSecond),
+      device_lost_without_meshd(),
+      all_daemons_dead(),
+      frozen(),
+      impaired("loss 5%", "netem drops one packet in twenty that node-b should receive"),
+      impaired("delay 20ms 10ms reorder 25%",
+               "packets sent before the delay was taken off arrive "
+               "behind newer ones: WireGuard's replay window drops what is far too late"),
+      impaired("delay 200ms", "what is under way when the delay ends"),
+  };
+}
+
+}  // namespace mesh::lab
