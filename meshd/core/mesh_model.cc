@@ -185,16 +185,24 @@ void MeshModel::update_departing(const Mirror& mirror, MonotonicTime now) {
   });
   for (const auto& [key, wg] : mirror.peers()) {
     if (key_is_known(key)) continue;
-    const auto [it, inserted] = departing_.try_emplace(key, Departing{wg.rx_bytes, now});
-    if (!inserted && it->second.rx_bytes != wg.rx_bytes) it->second = {wg.rx_bytes, now};
+    Departing departing{wg.rx_bytes, now};
+    // What an earlier run left may still send. Of what appears later nobody was ever told.
+    departing.foreign = leftovers_known_;
+    const auto [it, inserted] = departing_.try_emplace(key, departing);
+    if (!inserted && !it->second.foreign && it->second.rx_bytes != wg.rx_bytes)
+      it->second = {wg.rx_bytes, now};
   }
+  leftovers_known_ = true;
 }
 
 void MeshModel::retire(MonotonicTime now, Requests& requests) {
   if (!store_answered_) return;
-  for (const auto& [key, departing] : departing_)
-    if (!key_is_known(key) && now - departing.quiet_since >= kRetireAfter)
+  for (const auto& [key, departing] : departing_) {
+    if (key_is_known(key)) continue;
+    if (departing.foreign) requests.foreign.insert(key);
+    if (departing.foreign || now - departing.quiet_since >= kRetireAfter)
       requests.retired.insert(key);
+  }
 }
 
 // Resolves every dirty node under the same holders, then lets them hold what they got; who is

@@ -74,6 +74,7 @@ class MeshModel {
   struct Departing {  // a key in the device that no record publishes
     std::uint64_t rx_bytes = 0;
     MonotonicTime quiet_since{};
+    bool foreign = false;  // no record ever published it
   };
 
   void apply_change(const StoreChange& change);
@@ -109,6 +110,7 @@ class MeshModel {
   std::map<PublicKey, std::string> key_of_;    // keys in use, and whose they are
   std::map<std::string, std::set<PublicKey>> keys_of_;  // the same, by node
   std::map<PublicKey, Departing> departing_;
+  bool leftovers_known_ = false;  // the keys that an earlier run left have been seen
   bool start_over_ = false;
   bool local_dirty_ = true;
 };

@@ -240,7 +240,8 @@ class Planner {
     const auto found = mirror_.routes().find(key);
     const bool present = found != mirror_.routes().end();
     if (wanted == desired_.routes().end()) {
-      if (!present || found->second.protocol != kProtocol || !limits_.may_remove) return;
+      if (!present || !limits_.may_remove) return;
+      if (found->second.protocol != kProtocol && !leads_astray(key)) return;
       const Step step = !desired_.device().tables.contains(key.table) ? kOldTables
                         : found->second.type == RouteType::kUnicast   ? kStopSending
                                                                       : clearing_step(key);
@@ -254,6 +255,18 @@ class Planner {
                       : into_device              ? kStartSending
                                                  : kStopSending;
     add(step, want.node, PutRoute{want.route});
+  }
+
+  // Somebody else's route in one of our tables, over a prefix of ours or a part of it: packets
+  // would take it. What lies beside is none of our business.
+  bool leads_astray(const RouteKey& key) const {
+    if (!desired_.device().tables.contains(key.table)) return false;
+    for (int length = key.destination.length(); length >= 0; --length) {
+      const Cidr around = Cidr(key.destination.base(), length);
+      const RouteKey ours{key.table, around, base_metric(around.family())};
+      if (desired_.routes().contains(ours)) return true;
+    }
+    return false;
   }
 
   // Whose AllowedIPs hold the prefix: it loses them only after the route is gone.

@@ -16,6 +16,7 @@ namespace mesh {
 struct Requests {
   std::map<PublicKey, std::string> kicks;  // start a handshake with this key, for this node
   std::set<PublicKey> endpoints;           // write the record's endpoint, over a roamed one
+  std::set<PublicKey> foreign;             // those of the retired that somebody else put there
   std::set<PublicKey> resets;   // forget the peer's sessions, so that a kick makes a new one
   std::set<PublicKey> retired;  // peers no record publishes and that have been silent long enough
 };

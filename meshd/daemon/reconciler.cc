@@ -298,12 +298,15 @@ void Reconciler::count_repairs(const std::set<std::string>& kinds, const Touched
     if (!kernel_.mirror().ruleset_installed() && repaired.contains("nftables"))
       repaired["nftables"] = 1;
   }
-  for (const auto& [object, count] : repaired) {
-    log::warn("somebody else changed what meshd had set; repairing it",
-              {{"object", std::string(object)}, {"count", std::to_string(count)}});
-    repairs_ += static_cast<std::uint64_t>(count);
-    for (int i = 0; i < count; ++i) metrics_.count_repair(object);
-  }
+  if (kinds.contains("address")) repaired.erase("route");  // they went with it
+  for (const auto& [object, count] : repaired) note_repair(object, count);
+}
+
+void Reconciler::note_repair(std::string_view object, int count) {
+  log::warn("somebody else changed what meshd had set; repairing it",
+            {{"object", std::string(object)}, {"count", std::to_string(count)}});
+  repairs_ += static_cast<std::uint64_t>(count);
+  for (int i = 0; i < count; ++i) metrics_.count_repair(object);
 }
 
 PlanLimits Reconciler::limits(Instant now) const {
@@ -316,6 +319,7 @@ void Reconciler::decide(Instant now) {
   const std::vector<std::string> changed = model_.settle(now, desired_, touched_, requests);
   if (!changed.empty()) snapshots_.touch();
   log_changes(changed);
+  if (!requests.foreign.empty()) note_repair("peer", static_cast<int>(requests.foreign.size()));
   LocalNode local = model_.local();
   if (!device_problem_.empty())
     local.backend = device_.choice().backend;  // not used by peers, still to be put right

@@ -83,6 +83,7 @@ class Reconciler {
   Backend backend_meanwhile() const;
   bool device_is_right() const;
   void count_repairs(const std::set<std::string>& kinds, const Touched& drifted, Instant now);
+  void note_repair(std::string_view object, int count);
   // --- decide, plan, execute, report ---
   void decide(Instant now);
   void execute(const Plan& plan, Instant now);

@@ -278,6 +278,31 @@ TEST_F(PlanOrder, AForeignRouteInThePlaceOfOursIsReplaced) {
   EXPECT_EQ(world.way_to("10.2.0.9"), RouteType::kUnicast);
 }
 
+TEST_F(PlanOrder, AForeignRouteThatLeadsAPartOfAPrefixAstrayIsTakenOut) {
+  encrypted_node("b", 2);
+  for (const char* astray : {"10.2.0.128/25", "10.2.0.9/32", "fd00:2::1:0/112"}) {
+    Route foreign;
+    foreign.key = {test::kTableW, cidr(astray), base_metric(cidr(astray).family())};
+    foreign.type = RouteType::kThrow;
+    foreign.protocol = 4;
+    world.kernel.put_route(foreign);
+    world.pass();
+    EXPECT_FALSE(world.kernel.routes().contains(foreign.key)) << astray;
+  }
+  EXPECT_EQ(world.way_to("10.2.0.200"), RouteType::kUnicast);
+}
+
+TEST_F(PlanOrder, APeerThatSomebodyElsePutInTheDeviceIsTakenOutAtOnce) {
+  encrypted_node("b", 2);
+  WgPeer foreign;
+  foreign.key = key(77);
+  foreign.allowed_ips = {cidr("10.2.0.64/26")};
+  world.kernel.put_peer(foreign);
+  world.settle();
+  EXPECT_FALSE(world.kernel.peers().contains(key(77)));
+  EXPECT_TRUE(world.kernel.peers().contains(key(2)));
+}
+
 TEST_F(PlanOrder, DeletedRoutesAndRulesAreRepairedByTheirEventsAlone) {
   encrypted_node("b", 2);
   world.kernel.remove_route({test::kTableW, cidr("10.2.0.0/24"), 0});

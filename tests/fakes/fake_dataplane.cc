@@ -349,6 +349,17 @@ void FakeDataplane::remove_address(int ifindex, const IpAddress& address) {
   if (found == addresses_.end()) return;
   event(AddressEvent{*found, true});
   addresses_.erase(found);
+  if (ifindex != device_index_ || address.family() != Family::kIpv4) return;
+  // The kernel takes the routes that prefer it along, or all with the last one, and says nothing.
+  const bool last = std::none_of(addresses_.begin(), addresses_.end(), [&](const LocalAddress& a) {
+    return a.ifindex == ifindex && a.address.family() == Family::kIpv4;
+  });
+  std::vector<RouteKey> gone;
+  for (const auto& [key, route] : routes_)
+    if (route.oif == ifindex && key.destination.family() == Family::kIpv4 &&
+        (last || route.preferred_source == address))
+      gone.push_back(key);
+  for (const RouteKey& key : gone) erase_route(key, false);
 }
 
 void FakeDataplane::answer(const PublicKey& key, bool answers) {
