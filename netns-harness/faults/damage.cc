@@ -36,7 +36,9 @@ void kill_wireguard_go(const Lab& lab, const Node& node) {
 std::string fresh_private_key() { return trimmed(run_or_throw({.argv = {"wg", "genkey"}})); }
 
 std::string public_key_of(const std::string& private_key) {
-  return trimmed(run_or_throw({.argv = {"wg", "pubkey"}, .input = private_key + "\n"}));
+  const Outcome outcome = run({.argv = {"wg", "pubkey"}, .input = private_key + "\n"});
+  if (!outcome.ok()) fail("wg pubkey: {}", outcome.errors);
+  return trimmed(outcome.output);
 }
 
 std::string fresh_public_key() { return public_key_of(fresh_private_key()); }
@@ -51,10 +53,12 @@ void rename_device(const Node& node, const std::string& from, const std::string&
       fmt::format("link set {0} down\nlink set {0} name {1}\nlink set {1} up\n", from, to));
 }
 
-void set_private_key(const Node& node, const std::string& private_key) {
-  (void)run_or_throw({.argv = {"wg", "set", "mesh0", "private-key", "/dev/stdin"},
-                      .place = node.place(),
-                      .input = private_key + "\n"});
+// Through standard input: a key is in no file and no command line, and in no message.
+void set_private_key(const Node& node, const std::string& private_key, const std::string& device) {
+  const Outcome outcome = run({.argv = {"wg", "set", device, "private-key", "/proc/self/fd/0"},
+                               .place = node.place(),
+                               .input = private_key + "\n"});
+  if (!outcome.ok()) fail("{}: wg set {} private-key: {}", node.name(), device, outcome.errors);
 }
 
 std::vector<std::string> split_words(const std::string& words) {

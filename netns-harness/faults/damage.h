@@ -19,7 +19,8 @@ void kill_wireguard_go(const Lab& lab, const Node& node);
 [[nodiscard]] std::string published_key(const Lab& lab, const Node& node);
 
 void rename_device(const Node& node, const std::string& from, const std::string& to);
-void set_private_key(const Node& node, const std::string& private_key);
+void set_private_key(const Node& node, const std::string& private_key,
+                     const std::string& device = "mesh0");
 [[nodiscard]] std::vector<std::string> split_words(const std::string& words);
 // The command with its words separated by spaces; it must succeed.
 void must(const Node& node, const std::string& words);

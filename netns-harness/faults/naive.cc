@@ -17,10 +17,8 @@ Hand& hand(Bench& bench) { return *std::static_pointer_cast<Hand>(bench.kept); }
 void make_device(Bench& bench, const Node& node) {
   if (!node.run({"ip", "link", "add", "wg0", "type", "wireguard"}).ok())
     must(node, "wireguard-go wg0");
-  (void)run_or_throw(
-      {.argv = {"wg", "set", "wg0", "private-key", "/dev/stdin", "listen-port", "51820"},
-       .place = node.place(),
-       .input = hand(bench).private_keys[node.name()] + "\n"});
+  set_private_key(node, hand(bench).private_keys[node.name()], "wg0");
+  must(node, "wg set wg0 listen-port 51820");
   node.network().ip("link set wg0 up\n");
   node.network().set_sysctl("net.ipv4.conf.all.rp_filter", "0");
   for (const char* device : {"eth0", "wg0"})

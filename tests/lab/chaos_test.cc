@@ -176,6 +176,7 @@ TEST_F(ChaosRun, AShortOneHoldsItsInvariantsAndComesTogetherAgain) {
   const ChaosReport report = run_chaos(options);
   EXPECT_TRUE(report.ok()) << report.diagnosis << steps << report.to_string();
   EXPECT_GT(report.steps, 10U);
+  fmt::print("{}", report.to_string());
 }
 
 TEST_F(ChaosRun, OneInnerPacketThatABugLetsOutIsReported) {
