@@ -65,6 +65,7 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       device_(dataplane, metrics, problems_),
       own_record_(options_.publish),
       drain_(options_.drain_file),
+      diversions_(dataplane),
       snapshots_(std::move(options_.snapshots), store_identity(config_), problems_),
       drifted_(nothing_touched()) {
   set_scope();
@@ -491,6 +492,12 @@ void Reconciler::report(Instant now) {
   std::set<std::string> nodes;
   for (const auto& [node, peer] : model_.peers()) nodes.insert(node);
   kernel_.traffic().keep_only(nodes);
+  diversions_.look(model_, kernel_.mirror());
+  if (const std::string problem = diversions_.problem(); problem.empty()) {
+    problems_.clear("rules");
+  } else {
+    problems_.note("rules", problem);
+  }
   ReportInputs inputs{config_,
                       model_,
                       kernel_.mirror(),
@@ -506,6 +513,7 @@ void Reconciler::report(Instant now) {
   inputs.store = {std::string(to_string(config_.store.type)), store_in_sync_, store_changed_,
                   store_error_, snapshots_.in_force()};
   inputs.drain = drain_status(now);
+  inputs.diverted = diversions_.nodes();
   if (std::string warning = snapshots_.warning(now.wall); !warning.empty())
     inputs.warnings.push_back(std::move(warning));
   inputs.paths = options_.paths;

@@ -22,6 +22,7 @@
 #include "mesh/node_store.h"
 #include "meshd/daemon/config.h"
 #include "meshd/daemon/device_keeper.h"
+#include "meshd/daemon/diversions.h"
 #include "meshd/daemon/drain.h"
 #include "meshd/daemon/held_back.h"
 #include "meshd/daemon/kernel_view.h"
@@ -111,6 +112,7 @@ class Reconciler {
   DeviceKeeper device_;
   OwnRecord own_record_;
   Drain drain_;
+  Diversions diversions_;
   SnapshotKeeper snapshots_;
   Touched touched_;
 

@@ -120,6 +120,15 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   return status;
 }
 
+// What was decided for the peer is not what happens to its packets.
+void show_bypassed(PeerStatus& shown, std::string why) {
+  const bool required = shown.mode == Mode::kRequire;  // then nftables drops them
+  shown.state = required ? State::kBlocked : State::kPlaintext;
+  shown.path = required ? Path::kDrop : Path::kPlaintext;
+  shown.reason = Reason::kLocalUnsupported;
+  shown.detail = std::move(why);
+}
+
 }  // namespace
 
 Status make_status(const ReportInputs& inputs) {
@@ -150,11 +159,11 @@ Status make_status(const ReportInputs& inputs) {
   for (const auto& [node, peer] : inputs.model.peers()) {
     status.peers.push_back(peer_status(node, peer, inputs));
     PeerStatus& shown = status.peers.back();
-    if (in_force || shown.path != Path::kWireguard) continue;
-    shown.state = State::kPlaintext;
-    shown.path = Path::kPlaintext;
-    shown.reason = Reason::kLocalUnsupported;
-    shown.detail = "the policy rules that lead into the mesh are missing on this node";
+    if (shown.path != Path::kWireguard) continue;
+    if (!in_force)
+      show_bypassed(shown, "the policy rules that lead into the mesh are missing on this node");
+    else if (inputs.diverted.contains(node))
+      show_bypassed(shown, "somebody else's policy rule leads its packets past the mesh");
   }
   warn_of_large_workload_links(status, inputs);
   return status;

@@ -1,6 +1,7 @@
 // Report: what the daemon says of itself, from what it knows. Pure but for its inputs; loop thread.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ struct ReportInputs {
   std::vector<std::string> warnings;
   std::string version;
   DrainStatus drain = {};
+  std::set<std::string> diverted = {};  // nodes whose packets another's rule leads past the mesh
   const PathProber* paths = nullptr;
 };
 

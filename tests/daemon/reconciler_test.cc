@@ -115,6 +115,29 @@ TEST_F(ReconcilerTest, WithoutWireGuardEveryPeerIsPlaintextAndTheRecordSaysWhy) 
   EXPECT_TRUE(rig.encrypted("b"));
 }
 
+TEST_F(ReconcilerTest, ARuleOfSomebodyElseThatLeadsPacketsPastTheMeshIsSaidAndNotTouched) {
+  Rig rig;
+  make_encrypted(rig);
+  Rule harmless{Family::kIpv4, 42, false, 0, 0, cidr("172.16.0.0/12"), 77};
+  harmless.protocol = 0;
+  rig.kernel.put_rule(harmless);
+  rig.run(milliseconds(100));
+  EXPECT_TRUE(rig.encrypted("b"));
+  Rule rival{Family::kIpv4, 50, false, 0, 0, std::nullopt, kMainTable};
+  rival.protocol = 0;
+  rig.kernel.put_rule(rival);
+  rig.run(milliseconds(100));
+  EXPECT_EQ(rig.state("b"), State::kPlaintext);
+  EXPECT_EQ(rig.path("b"), Path::kPlaintext);
+  EXPECT_TRUE(rig.warns("priority 42, 50"));
+  EXPECT_TRUE(rig.kernel.rules().contains(rival));
+  rig.kernel.remove_rule(rival);
+  rig.run(milliseconds(100));
+  EXPECT_TRUE(rig.encrypted("b"));
+  EXPECT_FALSE(rig.warns("priority"));
+  EXPECT_EQ(rig.status->repairs, 0U);
+}
+
 // --- leaving on purpose, and coming back ---
 
 TEST_F(ReconcilerTest, ADrainedNodeTakesItsDeviceDownWhenNobodySendsToItAnyMore) {

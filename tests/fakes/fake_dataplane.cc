@@ -129,7 +129,13 @@ Result<int> FakeDataplane::read_link_sysctl(const std::string& link, LinkSysctl 
 
 // The first link that is neither loopback nor the device carries everything, with its first address
 // of the family.
-Result<RouteLookup> FakeDataplane::lookup(const IpAddress& destination, std::uint32_t) {
+Result<RouteLookup> FakeDataplane::lookup(const IpAddress& destination, std::uint32_t mark) {
+  // Of the rules, only one that leads everything to the main table before any other is understood.
+  const bool led_away = std::any_of(rules_.begin(), rules_.end(), [](const Rule& rule) {
+    return rule.protocol != kProtocol && rule.table == kMainTable && rule.priority < 99;
+  });
+  if (mark == 0 && !led_away && has_device() && way_of(destination) == RouteType::kUnicast)
+    return RouteLookup{device_index_, std::nullopt, std::nullopt, 0};
   for (const auto& [index, link] : links_) {
     if (link.loopback || index == device_index_) continue;
     RouteLookup result;
