@@ -4,7 +4,6 @@
 #include <compare>
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -152,9 +151,9 @@ struct NftSpec {
   std::string device;        // mesh0
   std::uint32_t fwmark = 0;  // M
   // The listen port, and the ones peers may still send to: redirected without connection tracking.
-  // 0 and empty while none has moved.
+  // 0 and empty while none has moved; the last one last.
   std::uint16_t listen_port = 0;
-  std::set<std::uint16_t> former_ports = {};
+  std::vector<std::uint16_t> former_ports = {};
   friend bool operator==(const NftSpec&, const NftSpec&) = default;
 };
 

@@ -33,10 +33,10 @@ struct LocalNode {
   int device_index = 0;  // 0: the device is not there now
   std::string device_name;
   std::uint16_t listen_port = 0;
-  std::set<std::uint16_t> former_ports;  // where peers may still send to
-  std::uint32_t mtu = 0;                 // of the mesh device; 0: leave as it is
-  bool mtu_fixed = false;                // by the configuration: for every peer
-  std::uint32_t underlay_mtu = 0;        // the smallest of the underlay's links; 0: not known
+  std::vector<std::uint16_t> former_ports;  // where peers may still send to; the last one last
+  std::uint32_t mtu = 0;                    // of the mesh device; 0: leave as it is
+  bool mtu_fixed = false;                   // by the configuration: for every peer
+  std::uint32_t underlay_mtu = 0;           // the smallest of the underlay's links; 0: not known
   std::uint32_t fwmark = 0;
   std::uint32_t table_w = 0;
   std::uint32_t table_h = 0;

@@ -244,7 +244,9 @@ bool Reconciler::device_is_right() const {
 void Reconciler::update_local(Instant now) {
   LocalNode local = local_from_config(config_);
   std::erase_if(former_ports_, [&](const auto& item) { return item.second <= now.monotonic; });
-  for (const auto& [port, until] : former_ports_) local.former_ports.insert(port);
+  for (const auto& [port, until] : former_ports_) local.former_ports.push_back(port);
+  std::ranges::sort(local.former_ports, {},
+                    [&](std::uint16_t port) { return former_ports_.at(port); });
   const Mirror& mirror = kernel_.mirror();
   if (local.addresses.empty()) local.addresses = found_addresses(now);
   fill_from_links(local, config_, mirror);

@@ -131,13 +131,20 @@ std::vector<Chain> reverse_path_chains(const NftSpec& spec) {
 }
 
 // Peers that have not heard of the new port reach it by the old one. Not by connection tracking,
-// which would not look at flows that it knows.
+// which would not look at flows that it knows; and only once somebody listens on the new one: the
+// device moves after these rules stand, and the kernel's opens the new socket before it closes the
+// old.
 Chain moved_port(const NftSpec& spec) {
   Chain chain{"moved_port", "type filter hook prerouting priority raw; policy accept;", {}};
+  const std::string here = "fib daddr type local udp dport ";
   for (const std::uint16_t port : spec.former_ports)
-    chain.rules.push_back(
-        {fmt::format("fib daddr type local udp dport {} udp dport set {}", port, spec.listen_port),
-         fmt::format("WireGuard listened on {} before", port)});
+    chain.rules.push_back({fmt::format("{}{} udp dport set {}", here, port, spec.listen_port),
+                           fmt::format("WireGuard listened on {} before", port)});
+  chain.rules.push_back({fmt::format("{}{} socket wildcard <= 1 accept", here, spec.listen_port),
+                         "somebody listens there"});
+  chain.rules.push_back(
+      {fmt::format("{}{} udp dport set {}", here, spec.listen_port, spec.former_ports.back()),
+       "nobody listens there yet"});
   return chain;
 }
 
@@ -232,7 +239,7 @@ bool read_ports(std::string_view text, NftSpec& spec) {
   while (!rest.empty() && rest.front() != ' ') {
     std::uint16_t port = 0;
     if (!read(rest, port)) return false;
-    spec.former_ports.insert(port);
+    spec.former_ports.push_back(port);
   }
   return true;
 }
@@ -257,7 +264,8 @@ Result<NftRuleset> make_ruleset(const NftSpec& spec) {
                       spec.device.substr(0, 64));
   if (spec.fwmark == 0)
     return make_error(ErrorCode::kInvalid, "nftables: the mark 0 would be on every packet");
-  if (spec.former_ports.size() > kMostFormerPorts || spec.former_ports.contains(spec.listen_port))
+  if (spec.former_ports.size() > kMostFormerPorts ||
+      std::ranges::find(spec.former_ports, spec.listen_port) != spec.former_ports.end())
     return make_error(ErrorCode::kInvalid, "nftables: at most {} ports can have moved",
                       kMostFormerPorts);
   NftRuleset ruleset;

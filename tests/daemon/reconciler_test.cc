@@ -197,7 +197,7 @@ TEST_F(ReconcilerTest, AMovedListenPortIsRedirectedBeforeTheDeviceMoves) {
   rig.run(seconds(1));
   ASSERT_TRUE(rig.kernel.ruleset().has_value());
   EXPECT_EQ(rig.kernel.ruleset()->listen_port, 51999);
-  EXPECT_EQ(rig.kernel.ruleset()->former_ports, std::set<std::uint16_t>{51820});
+  EXPECT_EQ(rig.kernel.ruleset()->former_ports, std::vector<std::uint16_t>{51820});
   std::vector<std::string> order;
   bool told = false;
   for (const Operation& operation : rig.kernel.executed()) {
@@ -210,7 +210,7 @@ TEST_F(ReconcilerTest, AMovedListenPortIsRedirectedBeforeTheDeviceMoves) {
   EXPECT_TRUE(rig.encrypted("b"));
   EXPECT_EQ(rig.status->repairs, 0U);
   rig.run(minutes(11));
-  EXPECT_EQ(rig.kernel.ruleset()->former_ports, std::set<std::uint16_t>{});
+  EXPECT_EQ(rig.kernel.ruleset()->former_ports, std::vector<std::uint16_t>{});
 }
 
 TEST_F(ReconcilerTest, OtherTablesMarkAndPriorityTakeOverBeforeTheOldOnesGo) {

@@ -9,6 +9,7 @@ namespace mesh {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 const NftSpec kSpec{.device = "mesh0", .fwmark = 0x2000};
@@ -148,13 +149,33 @@ TEST(NftablesRuleset, CommentsAreUniqueWithinAChainAndShortEnoughForNft) {
 }
 
 TEST(NftablesRuleset, TheTagSaysForWhichSpecAndFromWhichTextTheTableIs) {
-  for (const NftSpec& spec : {kSpec, NftSpec{"we.ird-1@x", 0xffff0000}, NftSpec{"m", 1}}) {
+  for (const NftSpec& spec :
+       {kSpec, NftSpec{"we.ird-1@x", 0xffff0000}, NftSpec{"m", 1},
+        NftSpec{"mesh0", 0x2000, 51821, {51820}},
+        NftSpec{"verylongname-15", 0xffff0000, 65535, {65531, 65532, 65533, 65534}}}) {
     const auto ruleset = make_ruleset(spec);
     ASSERT_TRUE(ruleset);
     EXPECT_EQ(parse_ruleset_tag(ruleset->tag), spec);
     EXPECT_LE(ruleset->tag.size(), 127U);
   }
   EXPECT_NE(make_ruleset(kSpec)->tag, make_ruleset({"mesh0", 0x4000})->tag);
+}
+
+TEST(NftablesRuleset, AFormerPortLeadsToTheNewOneOnceSomebodyListensThere) {
+  EXPECT_THAT(make_ruleset(kSpec)->text, Not(HasSubstr("moved_port")));
+  const auto moved = make_ruleset({"mesh0", 0x2000, 51821, {51820}});
+  ASSERT_TRUE(moved);
+  EXPECT_THAT(moved->text, HasSubstr("udp dport 51820 udp dport set 51821"));
+  EXPECT_THAT(moved->text, HasSubstr("udp dport 51821 socket wildcard <= 1 accept"));
+  EXPECT_THAT(moved->text, HasSubstr("udp dport 51821 udp dport set 51820"));
+  EXPECT_FALSE(make_ruleset({"mesh0", 0x2000, 51820, {51820}})) << "a port cannot lead to itself";
+}
+
+TEST(NftablesRuleset, TheMakersDeviceIsReadFromTheTagOfAnyVersion) {
+  EXPECT_EQ(device_of_ruleset_tag(make_ruleset(kSpec)->tag), "mesh0");
+  EXPECT_EQ(device_of_ruleset_tag("meshd 9 mesh7 what comes later"), "mesh7");
+  for (const char* tag : {"", "meshd", "meshd 1", "meshdx 1 mesh0", "somebody 1 mesh0"})
+    EXPECT_EQ(device_of_ruleset_tag(tag), std::nullopt) << tag;
 }
 
 TEST(NftablesRuleset, TagsOfOthersAndOfOtherTextsAreNotOurs) {
