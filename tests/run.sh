@@ -144,7 +144,7 @@ lab() { # SUITE BUILD
 
 # Emulation is slow: the quick tier leaves out what does not depend on the kind of WireGuard and has run natively.
 kernel_programs() { echo wireguard_kernel_test lab_test; ! $full || echo dataplane_system_test; }
-kernel_filter() { $full && echo '*' || echo '-Matrix/*:*Hostile.*:Demo.*:ChaosRun.*:Fault*:Judge*:Order*:Growth*'; }
+kernel_filter() { $full && echo '*' || echo '-Matrix/*:*Hostile.*:Demo.*:Infrastructure.*:ChaosRun.*:Fault*:Judge*:Order*:Growth*:*Mtu.AHop*'; }
 
 # The programs whose tests need a kernel with WireGuard, on such a kernel.
 on_the_kernel() { # KERNEL BUILD

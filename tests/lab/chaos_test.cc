@@ -170,7 +170,7 @@ class ChaosRun : public LabTest {
 TEST_F(ChaosRun, AShortOneHoldsItsInvariantsAndComesTogetherAgain) {
   ChaosOptions options;
   options.seed = 1;
-  options.duration = milliseconds(60'000);
+  options.duration = milliseconds(30'000);
   std::string steps;
   options.on_step = [&](const std::string& line) { steps += line + "\n"; };
   const ChaosReport report = run_chaos(options);
