@@ -102,7 +102,7 @@ std::vector<Fault> reload_faults() {
       reload("routing table", "wireguard: {routingTable: 5282}", "wireguard: {routingTable: 5182}",
              [](Bench& bench) { return rule_says(bench, "lookup 5282"); }),
       reload("rule priority", "wireguard: {rulePriority: 199}", "wireguard: {rulePriority: 99}",
-             [](Bench& bench) { return rule_says(bench, "199:") && !rule_says(bench, "99:\t"); }),
+             [](Bench& bench) { return rule_says(bench, "199:") && !rule_says(bench, "\n99:\t"); }),
       record_change(),
   };
 }
