@@ -12,6 +12,7 @@
 #include "core/mesh_model.h"
 #include "core/mirror.h"
 #include "mesh/dataplane.h"
+#include "meshd/daemon/problems.h"
 
 namespace mesh {
 
@@ -19,19 +20,19 @@ class Diversions {
  public:
   static constexpr int kMostLookups = 500;
 
-  explicit Diversions(Dataplane& dataplane) : dataplane_(dataplane) {}
+  Diversions(Dataplane& dataplane, Problems& problems)
+      : dataplane_(dataplane), problems_(problems) {}
 
   void look(const MeshModel& model, const Mirror& mirror);
   // The nodes found at the last look.
   const std::set<std::string>& nodes() const { return nodes_; }
-  // What to say of it; "" when nothing is led away.
-  std::string problem() const;
 
  private:
+  void report(const std::set<std::uint32_t>& priorities);
+
   Dataplane& dataplane_;
+  Problems& problems_;
   std::set<std::string> nodes_;
-  std::set<std::uint32_t> priorities_;  // of the rules before ours
-  std::uint32_t ours_ = 0;
 };
 
 }  // namespace mesh

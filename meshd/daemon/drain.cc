@@ -1,6 +1,7 @@
 #include "meshd/daemon/drain.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,28 +11,14 @@
 #include <system_error>
 #include <utility>
 
-#include "mesh/unique_fd.h"
+#include "core/announcement.h"
+#include "meshd/daemon/log.h"
+#include "meshd/store/record_file.h"
 
 namespace mesh {
-namespace {
 
-Error file_error(const std::filesystem::path& file, const char* what) {
-  const int error = errno;
-  return {ErrorCode::kIo,
-          fmt::format("{}: cannot {} ({}): see keys.directory", file.string(), what,
-                      std::generic_category().message(error)),
-          error};
-}
-
-Result<void> sync_directory_of(const std::filesystem::path& file) {
-  const UniqueFd directory(::open(file.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory && ::fsync(directory.get()) == 0) return {};
-  return file_error(file.parent_path(), "write the directory");
-}
-
-}  // namespace
-
-Drain::Drain(std::filesystem::path file) : file_(std::move(file)) {
+Drain::Drain(std::filesystem::path file, Problems& problems)
+    : file_(std::move(file)), problems_(problems) {
   std::ifstream kept(file_);
   std::string word;
   // Whatever stands in the file: that it is there says that somebody wanted this node out.
@@ -42,18 +29,24 @@ Drain::Drain(std::filesystem::path file) : file_(std::move(file)) {
 
 Result<void> Drain::write(DrainPhase phase) const {
   if (file_.empty()) return {};
-  const std::string text = std::string(to_string(phase)) + "\n";
-  const UniqueFd file(
-      ::open(file_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file || ::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-      ::fsync(file.get()) != 0)
-    return file_error(file_, "be written");
-  return sync_directory_of(file_);
+  const auto directory = open_directory();
+  if (!directory) return directory.error();
+  return replace_file(directory->get(), file_.filename(), file_.native(),
+                      std::string(to_string(phase)) + "\n", S_IRUSR | S_IWUSR);
 }
 
-Result<void> Drain::done() {
-  phase_ = DrainPhase::kLeft;
-  return write(phase_);
+Result<UniqueFd> Drain::open_directory() const {
+  UniqueFd directory(::open(file_.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory) return directory;
+  return system_error("be opened");
+}
+
+Error Drain::system_error(const char* what) const {
+  const int error = errno;
+  return {ErrorCode::kIo,
+          fmt::format("{}: cannot {} ({}): see keys.directory", file_.native(), what,
+                      std::generic_category().message(error)),
+          error};
 }
 
 Result<void> Drain::leave() {
@@ -66,8 +59,11 @@ Result<void> Drain::leave() {
 
 Result<void> Drain::come_back() {
   if (!file_.empty()) {
-    if (::unlink(file_.c_str()) != 0 && errno != ENOENT) return file_error(file_, "be removed");
-    if (auto synced = sync_directory_of(file_); !synced) return synced;
+    const auto directory = open_directory();
+    if (!directory) return directory.error();
+    // Synced, or a crash could drain the node again.
+    if ((::unlink(file_.c_str()) != 0 && errno != ENOENT) || ::fsync(directory->get()) != 0)
+      return system_error("be removed");
   }
   start_over();
   phase_ = DrainPhase::kNo;
@@ -100,9 +96,34 @@ std::vector<PublicKey> Drain::still_sending(MonotonicTime now) const {
   return keys;
 }
 
-bool Drain::quiet(MonotonicTime now) const {
-  const auto at = next();
-  return at && now >= *at;
+bool Drain::steer(const MeshModel& model, const Mirror& mirror, bool store_in_sync,
+                  MonotonicTime now) {
+  if (phase_ != DrainPhase::kLeaving) return false;
+  const NodeRecord* own = model.own_record();
+  observe(mirror.peers(), store_in_sync && own != nullptr && !read_announcement(*own).key, now);
+  const auto quiet_at = next();
+  if (!quiet_at || now < *quiet_at) return false;
+  phase_ = DrainPhase::kLeft;
+  // Only a restart would care: it begins with leaving again.
+  if (auto written = write(phase_); !written) problems_.note("drain", written.error().message);
+  log::info("left the mesh: no peer sends through the tunnel any more");
+  return true;
+}
+
+DrainStatus Drain::status(const MeshModel& model, bool store_in_sync, MonotonicTime now) const {
+  DrainStatus status{phase_, ""};
+  if (phase_ != DrainPhase::kLeaving) return status;
+  if (!withdrawn_since_) {
+    status.waits_for = store_in_sync ? "the store to show that the key is withdrawn"
+                                     : "the store, which does not answer";
+    return status;
+  }
+  std::string senders;
+  for (const PublicKey& key : still_sending(now))
+    senders += (senders.empty() ? "" : ", ") + model.name_of_key(key);
+  status.waits_for = senders.empty() ? "ten seconds without a packet through the tunnel"
+                                     : senders + ": still sending through the tunnel";
+  return status;
 }
 
 std::optional<MonotonicTime> Drain::next() const {

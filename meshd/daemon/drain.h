@@ -10,10 +10,14 @@
 #include <optional>
 #include <vector>
 
+#include "core/mesh_model.h"
+#include "core/mirror.h"
 #include "core/status.h"
 #include "mesh/clock.h"
 #include "mesh/result.h"
+#include "mesh/unique_fd.h"
 #include "mesh/wireguard.h"
+#include "meshd/daemon/problems.h"
 
 namespace mesh {
 
@@ -22,24 +26,18 @@ class Drain {
   static constexpr Duration kQuiet = std::chrono::seconds(10);
 
   // `file`: where the wish is kept; empty: nowhere.
-  explicit Drain(std::filesystem::path file);
+  Drain(std::filesystem::path file, Problems& problems);
 
   // Both do nothing when it is so already. The wish counts only once it is on disk.
   Result<void> leave();
   Result<void> come_back();
 
   DrainPhase phase() const { return phase_; }
-  // What each key has received, and whether the store shows that the key is withdrawn.
-  void observe(const std::map<PublicKey, WgPeer>& peers, bool withdrawn, MonotonicTime now);
-  // Keys heard within kQuiet; those of a withdrawal that the store does not show are not waited
-  // for yet, and not named.
-  std::vector<PublicKey> still_sending(MonotonicTime now) const;
-  bool withdrawn() const { return withdrawn_since_.has_value(); }
-  // Nobody would miss the device.
-  bool quiet(MonotonicTime now) const;
-  // The device may go down. An error means only that a restart begins with leaving again.
-  Result<void> done();
-  // When quiet() may change by time alone.
+  // While leaving: looks at what each peer has sent, and whether the store shows that the key is
+  // withdrawn. Returns true when nobody would miss the device any more; it may go down then.
+  bool steer(const MeshModel& model, const Mirror& mirror, bool store_in_sync, MonotonicTime now);
+  DrainStatus status(const MeshModel& model, bool store_in_sync, MonotonicTime now) const;
+  // When steer() may have another answer by time alone.
   std::optional<MonotonicTime> next() const;
 
  private:
@@ -48,10 +46,16 @@ class Drain {
     MonotonicTime at{};
   };
 
+  void observe(const std::map<PublicKey, WgPeer>& peers, bool withdrawn, MonotonicTime now);
+  // Keys heard within kQuiet, and since the withdrawal.
+  std::vector<PublicKey> still_sending(MonotonicTime now) const;
   void start_over();
   Result<void> write(DrainPhase phase) const;
+  Result<UniqueFd> open_directory() const;
+  Error system_error(const char* what) const;  // of errno
 
   std::filesystem::path file_;
+  Problems& problems_;
   DrainPhase phase_ = DrainPhase::kNo;
   std::optional<MonotonicTime> withdrawn_since_;
   std::map<PublicKey, Heard> heard_;

@@ -10,6 +10,8 @@
 namespace mesh {
 namespace {
 
+constexpr Duration kFindAgain = std::chrono::seconds(10);
+
 const Link* link_by_index(const Mirror& mirror, int index) {
   for (const auto& [name, link] : mirror.links())
     if (link.index == index) return &link;
@@ -71,6 +73,21 @@ Result<std::vector<IpAddress>> default_addresses(Dataplane& dataplane, const Mir
                       "the interface of the default route has no address that peers could reach: "
                       "set node.addresses");
   return addresses;
+}
+
+std::vector<IpAddress> UnderlayAddresses::find(const Mirror& mirror,
+                                               const std::vector<IpAddress>& last,
+                                               MonotonicTime now) {
+  if (now < again_ && mirror.addresses() == searched_) return last;
+  searched_ = mirror.addresses();
+  again_ = now + kFindAgain;
+  const auto addresses = default_addresses(dataplane_, mirror);
+  if (addresses) {
+    problems_.clear("addresses");
+    return *addresses;
+  }
+  problems_.note("addresses", addresses.error().message);
+  return last;  // the interface may be on its way back
 }
 
 void fill_from_links(LocalNode& local, const Config& config, const Mirror& mirror) {

@@ -9,6 +9,7 @@
 #include "core/mirror.h"
 #include "mesh/dataplane.h"
 #include "meshd/daemon/config.h"
+#include "meshd/daemon/problems.h"
 
 namespace mesh {
 
@@ -18,6 +19,22 @@ LocalNode local_from_config(const Config& config);
 // The underlay addresses when the configuration names none: the global ones of the interface with
 // the default route. kNotFound, with the remedy, when there is no default route.
 Result<std::vector<IpAddress>> default_addresses(Dataplane& dataplane, const Mirror& mirror);
+
+// The same, found again when an address came or went, and now and then: the main table may be large
+// and has no events here. What cannot be found is a problem, and the last answer holds meanwhile.
+class UnderlayAddresses {
+ public:
+  UnderlayAddresses(Dataplane& dataplane, Problems& problems)
+      : dataplane_(dataplane), problems_(problems) {}
+  std::vector<IpAddress> find(const Mirror& mirror, const std::vector<IpAddress>& last,
+                              MonotonicTime now);
+
+ private:
+  Dataplane& dataplane_;
+  Problems& problems_;
+  std::set<LocalAddress> searched_;
+  MonotonicTime again_{};
+};
 
 // Fills what depends on the links and addresses of this host: host_addresses, the device's MTU, the
 // underlay's links.

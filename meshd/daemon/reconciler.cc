@@ -11,40 +11,15 @@ namespace {
 
 // A device that fails at once, or for a moment, does not withdraw this node's key.
 constexpr Duration kDeviceProblemPatience = std::chrono::seconds(3);
-constexpr Duration kFindAddresses = std::chrono::seconds(10);
 constexpr Duration kShortestPause = std::chrono::milliseconds(1);
 // Everything is compared this often, or more seldom where that would take more than one part in
 // kComparisonShare of the time.
 constexpr Duration kFullComparison = std::chrono::seconds(5);
 constexpr int kComparisonShare = 200;
-// After the listen port has moved, the old one leads to it: long enough for every peer to hear of
-// it, from the store or from the first packet.
-constexpr Duration kFormerPort = std::chrono::minutes(10);
-constexpr std::size_t kMostFormerPorts = 4;
 // WireGuard has no events. Somebody who waits for a handshake makes us look often; a settled mesh,
 // now and then. Either way looking never takes more than one part in kSampleShare of the time.
 constexpr Duration kSampleSettled = std::chrono::seconds(1);
 constexpr int kSampleShare = 100;
-
-// The kind of object an operation repairs, for the metric.
-std::string_view object_of(const Act& act) {
-  struct Object {
-    std::string_view operator()(const ConfigureDevice&) const { return "device"; }
-    std::string_view operator()(const ConfigureLink&) const { return "link"; }
-    std::string_view operator()(const AddAddress&) const { return "address"; }
-    std::string_view operator()(const RemoveAddress&) const { return "address"; }
-    std::string_view operator()(const SetLinkSysctl&) const { return "sysctl"; }
-    std::string_view operator()(const PutRule&) const { return "rule"; }
-    std::string_view operator()(const RemoveRule&) const { return "rule"; }
-    std::string_view operator()(const InstallRuleset&) const { return "nftables"; }
-    std::string_view operator()(const ChangePeer&) const { return "peer"; }
-    std::string_view operator()(const PutRoute&) const { return "route"; }
-    std::string_view operator()(const RemoveRoute&) const { return "route"; }
-    std::string_view operator()(const PutElement&) const { return "nftables"; }
-    std::string_view operator()(const RemoveElement&) const { return "nftables"; }
-  };
-  return std::visit(Object{}, act);
-}
 
 Touched nothing_touched() {
   Touched touched;
@@ -64,10 +39,11 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       kernel_(dataplane),
       device_(dataplane, metrics, problems_),
       own_record_(options_.publish),
-      drain_(options_.drain_file),
-      diversions_(dataplane),
+      drain_(options_.drain_file, problems_),
+      addresses_(dataplane, problems_),
+      diversions_(dataplane, problems_),
       snapshots_(std::move(options_.snapshots), store_identity(config_), problems_),
-      drifted_(nothing_touched()) {
+      drift_(metrics) {
   set_scope();
   // Whose record is mine must be known before the first one comes.
   model_.set_local(local_from_config(config_), clock_.now());
@@ -110,20 +86,14 @@ void Reconciler::on_kernel_events() {
   std::set<std::string> kinds = kernel_.drain(touched);
   if (touched.everything) read_everything_ = true;
   touched.everything = false;  // only the dump will tell what was missed
-  drift_.merge(kinds);
-  drifted_.merge(touched);
+  drift_.note(std::move(kinds), touched);
   touched_.merge(touched);
 }
 
 void Reconciler::reconfigure(Config config) {
   const std::uint16_t port = config_.wireguard.listen_port;
   config_ = std::move(config);
-  if (port != config_.wireguard.listen_port)
-    former_ports_[port] = clock_.now().monotonic + kFormerPort;
-  former_ports_.erase(config_.wireguard.listen_port);
-  while (former_ports_.size() > kMostFormerPorts)
-    former_ports_.erase(
-        std::ranges::min_element(former_ports_, {}, [](const auto& item) { return item.second; }));
+  former_ports_.move(port, config_.wireguard.listen_port, clock_.now().monotonic);
   set_scope();
   read_everything_ = true;  // the tables may be others
   log::configure(config_.log, config_.node.name);
@@ -152,7 +122,9 @@ MonotonicTime Reconciler::pass() {
     // On the word of a snapshot nothing is published: the store may hold what another wrote since.
     if (model_.store_answered()) keep_own_record(now);
     snapshots_.keep(model_, now);
-    steer_drain(now);
+    // On its way out, and nobody sends to it any more: the next pass takes the device down.
+    if (drain_.steer(model_, kernel_.mirror(), store_in_sync_, now.monotonic))
+      again_at_once_ = true;
   }
   report(now);
   const Instant end = clock_.now();
@@ -184,10 +156,9 @@ void Reconciler::gather(Instant now) {
     adopted_ = true;
   }
   if (sample_now_ || now.monotonic >= next_sample_) sample_device(now);
-  if (drain_.phase() == DrainPhase::kLeft) drift_.erase("device");  // that was ourselves
-  if (was_adopted && !drift_.empty()) count_repairs(drift_, drifted_, now);
-  drift_.clear();
-  drifted_ = nothing_touched();
+  if (drain_.phase() == DrainPhase::kLeft) drift_.device_was_ourselves();
+  if (was_adopted) drift_.count(desired_, kernel_.mirror(), held_, limits(now), device_is_new_);
+  drift_.forget();
 }
 
 void Reconciler::read_kernel(Instant now) {
@@ -204,8 +175,7 @@ void Reconciler::read_kernel(Instant now) {
   problems_.clear("kernel");
   read_pause_.reset();
   touched_.merge(touched);
-  drift_.insert("comparison");
-  drifted_.merge(touched);
+  drift_.compared(touched);
   read_everything_ = false;
   sample_now_ = true;
   next_full_ =
@@ -222,10 +192,7 @@ void Reconciler::sample_device(Instant now) {
     problems_.clear("device dump");
     model_.observe(kernel_.mirror(), kernel_.traffic().all(NftSet::kTxWireguard), now);
   }
-  if (!touched.peers.empty() || (was_right && !device_is_right())) {
-    drift_.insert("comparison");
-    drifted_.merge(touched);
-  }
+  if (!touched.peers.empty() || (was_right && !device_is_right())) drift_.compared(touched);
   touched_.merge(touched);
   sample_now_ = false;
   // A handshake shows soon after it was started, or not soon.
@@ -243,12 +210,10 @@ bool Reconciler::device_is_right() const {
 
 void Reconciler::update_local(Instant now) {
   LocalNode local = local_from_config(config_);
-  std::erase_if(former_ports_, [&](const auto& item) { return item.second <= now.monotonic; });
-  for (const auto& [port, until] : former_ports_) local.former_ports.push_back(port);
-  std::ranges::sort(local.former_ports, {},
-                    [&](std::uint16_t port) { return former_ports_.at(port); });
+  local.former_ports = former_ports_.at(now.monotonic);
   const Mirror& mirror = kernel_.mirror();
-  if (local.addresses.empty()) local.addresses = found_addresses(now);
+  if (local.addresses.empty())
+    local.addresses = addresses_.find(mirror, model_.local().addresses, now.monotonic);
   fill_from_links(local, config_, mirror);
   local.drained = drain_.phase() != DrainPhase::kNo;
   local.backend = device_problem_.empty() ? device_.choice().backend : Backend::kNone;
@@ -269,49 +234,6 @@ Backend Reconciler::backend_meanwhile() const {
                                                                     : Backend::kKernel;
 }
 
-// The main table may be large and has no events here: it is read when an address came or went, and
-// now and then.
-std::vector<IpAddress> Reconciler::found_addresses(Instant now) {
-  const Mirror& mirror = kernel_.mirror();
-  if (now.monotonic < find_addresses_at_ && mirror.addresses() == searched_addresses_)
-    return model_.local().addresses;
-  searched_addresses_ = mirror.addresses();
-  find_addresses_at_ = now.monotonic + kFindAddresses;
-  auto addresses = default_addresses(dataplane_, mirror);
-  if (addresses) {
-    problems_.clear("addresses");
-    return *addresses;
-  }
-  problems_.note("addresses", addresses.error().message);
-  return model_.local().addresses;  // the interface may be on its way back
-}
-
-// What would have to be done if nothing were wanted anew is what somebody else undid.
-void Reconciler::count_repairs(const std::set<std::string>& kinds, const Touched& drifted,
-                               Instant now) {
-  std::map<std::string_view, int> repaired;
-  PlanLimits limits = this->limits(now);
-  if (held_.nftables_missing()) limits.nftables = false;  // what never was there was not taken
-  if (kinds.contains("device")) {
-    repaired["device"] = 1;  // all that was on it went with it
-  } else if (!device_is_new_) {
-    for (const Operation& operation : make_plan(desired_, kernel_.mirror(), drifted, {}, limits))
-      if (!held_.holds(operation)) ++repaired[object_of(operation.act)];
-    // The table and all that is in it are put back in one step.
-    if (!kernel_.mirror().ruleset_installed() && repaired.contains("nftables"))
-      repaired["nftables"] = 1;
-  }
-  if (kinds.contains("address")) repaired.erase("route");  // they went with it
-  for (const auto& [object, count] : repaired) note_repair(object, count);
-}
-
-void Reconciler::note_repair(std::string_view object, int count) {
-  log::warn("somebody else changed what meshd had set; repairing it",
-            {{"object", std::string(object)}, {"count", std::to_string(count)}});
-  repairs_ += static_cast<std::uint64_t>(count);
-  for (int i = 0; i < count; ++i) metrics_.count_repair(object);
-}
-
 PlanLimits Reconciler::limits(Instant now) const {
   return {model_.store_answered(), !held_.nftables_wait(now.monotonic)};
 }
@@ -322,7 +244,7 @@ void Reconciler::decide(Instant now) {
   const std::vector<std::string> changed = model_.settle(now, desired_, touched_, requests);
   if (!changed.empty()) snapshots_.touch();
   log_changes(changed);
-  if (!requests.foreign.empty()) note_repair("peer", static_cast<int>(requests.foreign.size()));
+  drift_.count_foreign_peers(requests.foreign);
   LocalNode local = model_.local();
   if (!device_problem_.empty())
     local.backend = device_.choice().backend;  // not used by peers, still to be put right
@@ -433,35 +355,6 @@ bool Reconciler::record_may_change(Instant now) const {
          kernel_.mirror().index_of(config_.wireguard.interface) != 0;
 }
 
-// A drained node takes its device down when nobody sends to it any more.
-void Reconciler::steer_drain(Instant now) {
-  if (drain_.phase() != DrainPhase::kLeaving) return;
-  const NodeRecord* own = model_.own_record();
-  const bool withdrawn =
-      store_in_sync_ && own != nullptr && !read_announcement(*own).key.has_value();
-  drain_.observe(kernel_.mirror().peers(), withdrawn, now.monotonic);
-  if (!drain_.quiet(now.monotonic)) return;
-  if (auto done = drain_.done(); !done) problems_.note("drain", done.error().message);
-  log::info("left the mesh: no peer sends through the tunnel any more");
-  again_at_once_ = true;
-}
-
-DrainStatus Reconciler::drain_status(Instant now) const {
-  DrainStatus status{drain_.phase(), ""};
-  if (status.phase != DrainPhase::kLeaving) return status;
-  if (!drain_.withdrawn()) {
-    status.waits_for = store_in_sync_ ? "the store to show that the key is withdrawn"
-                                      : "the store, which does not answer";
-    return status;
-  }
-  std::string senders;
-  for (const PublicKey& key : drain_.still_sending(now.monotonic))
-    senders += (senders.empty() ? "" : ", ") + model_.name_of_key(key);
-  status.waits_for = senders.empty() ? "ten seconds without a packet through the tunnel"
-                                     : senders + ": still sending through the tunnel";
-  return status;
-}
-
 // --- report ---
 
 void Reconciler::log_changes(const std::vector<std::string>& nodes) {
@@ -495,18 +388,13 @@ void Reconciler::report(Instant now) {
   for (const auto& [node, peer] : model_.peers()) nodes.insert(node);
   kernel_.traffic().keep_only(nodes);
   diversions_.look(model_, kernel_.mirror());
-  if (const std::string problem = diversions_.problem(); problem.empty()) {
-    problems_.clear("rules");
-  } else {
-    problems_.note("rules", problem);
-  }
   ReportInputs inputs{config_,
                       model_,
                       kernel_.mirror(),
                       kernel_.traffic(),
                       device_.choice().reason,
                       {},
-                      repairs_,
+                      drift_.repairs(),
                       now.wall,
                       options_.key_created,
                       device_problem_,
@@ -514,7 +402,7 @@ void Reconciler::report(Instant now) {
                       options_.version};
   inputs.store = {std::string(to_string(config_.store.type)), store_in_sync_, store_changed_,
                   store_error_, snapshots_.in_force()};
-  inputs.drain = drain_status(now);
+  inputs.drain = drain_.status(model_, store_in_sync_, now.monotonic);
   inputs.diverted = diversions_.nodes();
   if (std::string warning = snapshots_.warning(now.wall); !warning.empty())
     inputs.warnings.push_back(std::move(warning));
@@ -537,7 +425,7 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   consider(snapshots_.next());
   consider(model_.deadline(now.monotonic));
   consider(drain_.next());
-  for (const auto& [port, until] : former_ports_) consider(until);
+  consider(former_ports_.next());
   // Whatever is late, the loop breathes.
   return std::max(next, now.monotonic + kShortestPause);
 }
@@ -556,8 +444,7 @@ Result<std::string> Reconciler::preview() {
   if (auto read = kernel_.read_everything(touched); !read) return read.error();
   // What it finds is the next pass's to repair.
   touched_.merge(touched);
-  drift_.insert("comparison");
-  drifted_.merge(touched);
+  drift_.compared(touched);
   std::string text;
   for (const Operation& operation :
        make_plan(desired_, kernel_.mirror(), touched, {}, limits(clock_.now())))

@@ -7,7 +7,6 @@
 
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -24,8 +23,11 @@
 #include "meshd/daemon/device_keeper.h"
 #include "meshd/daemon/diversions.h"
 #include "meshd/daemon/drain.h"
+#include "meshd/daemon/drift.h"
+#include "meshd/daemon/former_ports.h"
 #include "meshd/daemon/held_back.h"
 #include "meshd/daemon/kernel_view.h"
+#include "meshd/daemon/local_facts.h"
 #include "meshd/daemon/metrics.h"
 #include "meshd/daemon/own_record.h"
 #include "meshd/daemon/path_prober.h"
@@ -75,16 +77,11 @@ class Reconciler {
   void set_scope();
   // --- gather ---
   void gather(Instant now);
-  void steer_drain(Instant now);
-  DrainStatus drain_status(Instant now) const;
   void read_kernel(Instant now);
   void sample_device(Instant now);
   void update_local(Instant now);
-  std::vector<IpAddress> found_addresses(Instant now);
   Backend backend_meanwhile() const;
   bool device_is_right() const;
-  void count_repairs(const std::set<std::string>& kinds, const Touched& drifted, Instant now);
-  void note_repair(std::string_view object, int count);
   // --- decide, plan, execute, report ---
   void decide(Instant now);
   void execute(const Plan& plan, Instant now);
@@ -112,8 +109,11 @@ class Reconciler {
   DeviceKeeper device_;
   OwnRecord own_record_;
   Drain drain_;
+  UnderlayAddresses addresses_;
+  FormerPorts former_ports_;
   Diversions diversions_;
   SnapshotKeeper snapshots_;
+  Drift drift_;
   Touched touched_;
 
   bool decided_ = false;
@@ -125,10 +125,7 @@ class Reconciler {
   HeldBack held_;               // what the last passes left undone
   std::string device_problem_;  // why the device cannot be used although it exists
   std::optional<MonotonicTime> device_problem_since_;
-  std::set<std::string> drift_;  // kinds of objects that somebody else changed since the last pass
-  Touched drifted_;
   std::string dry_run_text_;
-  std::uint64_t repairs_ = 0;
   bool store_seen_ = false;
   bool store_in_sync_ = false;
   std::string store_error_;
@@ -141,9 +138,6 @@ class Reconciler {
   MonotonicTime read_again_{};
   Backoff read_pause_{std::chrono::milliseconds(200), std::chrono::seconds(30)};
   std::optional<MonotonicTime> own_record_again_;
-  std::map<std::uint16_t, MonotonicTime> former_ports_;  // until when each leads to the new one
-  std::set<LocalAddress> searched_addresses_;
-  MonotonicTime find_addresses_at_{};
 };
 
 }  // namespace mesh

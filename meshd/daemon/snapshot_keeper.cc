@@ -62,7 +62,6 @@ SnapshotKeeper::SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems&
 void SnapshotKeeper::on_store_update(const StoreUpdate& update) {
   store_out_ = !update.in_sync;
   if (!update.in_sync) return;
-  store_answered_ = true;
   complete_ = complete_ || update.complete;
   port_.found.reset();
   in_force_.reset();

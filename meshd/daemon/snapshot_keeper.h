@@ -55,8 +55,6 @@ class SnapshotKeeper {
   std::string warning(WallTime now) const;  // what to say of that; "" when there is nothing
 
  private:
-  void note_damage();
-
   SnapshotPort port_;
   StoreIdentity store_;
   Problems& problems_;
@@ -64,7 +62,6 @@ class SnapshotKeeper {
   bool nothing_written_ = true;
   std::optional<MonotonicTime> patient_until_;
   bool store_out_ = false;
-  bool store_answered_ = false;
   bool complete_ = false;  // the store has said all it holds
   bool touched_ = false;
   std::optional<MonotonicTime> due_;

@@ -24,7 +24,7 @@ std::string checksum(std::string_view body) {
   [[maybe_unused]] static const int kChosen = sodium_init();
   std::array<unsigned char, crypto_generichash_BYTES> hash{};
   crypto_generichash(hash.data(), hash.size(),
-                     reinterpret_cast<const unsigned char*>(body.data()),  // NOLINT(*-cast)
+                     static_cast<const unsigned char*>(static_cast<const void*>(body.data())),
                      body.size(), nullptr, 0);
   std::string text;
   for (const unsigned char byte : hash) fmt::format_to(std::back_inserter(text), "{:02x}", byte);
