@@ -15,6 +15,7 @@
 
 #include "mesh/clock.h"
 #include "mesh/node_record.h"
+#include "mesh/policy.h"
 
 namespace mesh {
 
@@ -32,13 +33,29 @@ struct StoreChange {
   std::shared_ptr<const StoreEntry> entry;  // null: the record is gone
 };
 
+using PolicyEntry = std::variant<EncryptionPolicy, BadRecord>;
+
+struct PolicyChange {
+  std::string policy;
+  std::shared_ptr<const PolicyEntry> entry;  // null: the policy is gone
+};
+
+// A node's sign of life in the store (etcd: a key under a lease). It never changes its data path.
+struct LivenessChange {
+  std::string node;
+  std::optional<WallTime> silent_since;  // empty: it is alive
+};
+
 // One batch of what the store saw. Updates are delivered in order.
 struct StoreUpdate {
   bool in_sync = false;  // the store answers and everything it holds has been delivered up to here
   std::string
       error;  // why not in sync, or why the own record could not be written; "" when all is well
-  bool complete = false;  // `changes` is the whole store: a known node that is not in it is gone
-  std::vector<StoreChange> changes;
+  // `changes` and `policies` are the whole store: what is known and not in it is gone.
+  bool complete = false;
+  std::vector<StoreChange> changes = {};
+  std::vector<PolicyChange> policies = {};
+  std::vector<LivenessChange> liveness = {};  // empty in stores without one
 };
 
 class NodeStore {
@@ -54,6 +71,10 @@ class NodeStore {
   // retried, with back-off, until it is written. Writes nothing when the store already holds an
   // equal record.
   virtual void publish(NodeRecord record) = 0;
+  // Removes the record of a node that has been silent for long, unless it shows life again before
+  // that is done; any thread; returns at once. Stores whose records have another owner (a person, a
+  // kubelet) do nothing.
+  virtual void forget(const std::string& node) { (void)node; }
   // Ends the thread; no update is delivered after it returns. Idempotent.
   virtual void stop() = 0;
 };

@@ -11,10 +11,10 @@
 #include "keys/key_file.h"
 #include "meshd/daemon/listen_socket.h"
 #include "meshd/daemon/log.h"
+#include "meshd/daemon/store_factory.h"
 #include "meshd/daemon/version.h"
 #include "meshd/dataplane/linux_dataplane.h"
 #include "meshd/dataplane/path_probe.h"
-#include "meshd/store/directory_store.h"
 #include "meshd/store/snapshot_file.h"
 
 namespace mesh {
@@ -47,15 +47,6 @@ DeviceSpec device_spec(const Config& config) {
 }
 
 }  // namespace
-
-Result<std::unique_ptr<NodeStore>> make_store(const Config& config) {
-  if (config.store.type == StoreType::kDirectory)
-    return std::unique_ptr<NodeStore>(
-        std::make_unique<DirectoryStore>(config.store.directory.path));
-  return make_error(ErrorCode::kUnsupported,
-                    "store.type: this meshd has no {} store: use directory",
-                    to_string(config.store.type));
-}
 
 Daemon::Daemon(Config config, std::filesystem::path config_file, PrivateKey key)
     : config_(std::move(config)), config_file_(std::move(config_file)), key_(std::move(key)) {}

@@ -74,9 +74,6 @@ class Daemon final : private ApiBackend {
   bool notified_ready_ = false;
 };
 
-// The store the configuration asks for. kUnsupported for the types this meshd does not have.
-Result<std::unique_ptr<NodeStore>> make_store(const Config& config);
-
 // Removes all that meshd ever made in this kernel. Returns what that was. kBusy: a meshd runs.
 Result<std::string> clean_up(const Config& config);
 

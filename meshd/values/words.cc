@@ -5,6 +5,7 @@
 #include "mesh/kernel.h"
 #include "mesh/node_record.h"
 #include "mesh/peer_state.h"
+#include "mesh/policy.h"
 #include "mesh/wireguard.h"
 
 namespace mesh {
@@ -82,8 +83,13 @@ constexpr Words<LinkSysctl, kLinkSysctlCount> kLinkSysctls{
 
 bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
+constexpr Words<PolicyAction, 3> kPolicyActions{{{PolicyAction::kRequire, "Require"},
+                                                 {PolicyAction::kPrefer, "Prefer"},
+                                                 {PolicyAction::kPlaintext, "Plaintext"}}};
+
 }  // namespace
 
+std::string_view to_string(PolicyAction action) { return word(kPolicyActions, action); }
 std::string_view to_string(Mode mode) { return word(kModes, mode); }
 std::string_view to_string(State state) { return word(kStates, state); }
 std::string_view to_string(Path path) { return word(kPaths, path); }
