@@ -87,6 +87,10 @@ class Peer {
   const Decision& decision() const { return decision_; }
   WallTime since() const { return since_; }
   Mode mode(const LocalNode& local) const { return pair_mode(local.mode, announcement_.mode); }
+  // Both sides cover what their hosts say to each other.
+  bool covers_hosts(const LocalNode& local) const {
+    return local.host_traffic && announcement_.host_traffic;
+  }
   std::optional<Endpoint> endpoint(const LocalNode& local) const { return endpoint_for(local); }
   void set_endpoint_problem(std::string why) { endpoint_problem_ = std::move(why); }
   // All that was refused or could not be read, for people.
@@ -124,6 +128,8 @@ class Peer {
   PairFacts facts(const LocalNode& local, MonotonicTime now) const;
   std::uint16_t keepalive(const LocalNode& local, const KeySlot& slot) const;
   DesiredPeer desired_peer(const LocalNode& local, const KeySlot& slot) const;
+  void add_host_routes(const LocalNode& local, const IpAddress& address,
+                       std::vector<Route>& routes) const;
 
   std::string name_;
   std::shared_ptr<const StoreEntry> record_;

@@ -69,7 +69,7 @@ constexpr std::size_t kStateColumn = 1;
 constexpr std::size_t kReasonColumn = 2;
 constexpr std::size_t kNarrowColumns = 8;
 
-constexpr std::array<Column, 15> kColumns{{
+constexpr std::array<Column, 16> kColumns{{
     {"NODE", false, [](const PeerStatus& p, WallTime) { return escape_controls(p.node); }},
     {"STATE", false, [](const PeerStatus& p, WallTime) { return std::string(to_string(p.state)); }},
     {"REASON", false,
@@ -85,6 +85,8 @@ constexpr std::array<Column, 15> kColumns{{
        return format_bytes(p.plaintext_rx_bytes + p.plaintext_tx_bytes);
      }},
     {"PATH", false, [](const PeerStatus& p, WallTime) { return std::string(to_string(p.path)); }},
+    {"HOSTS", false,
+     [](const PeerStatus& p, WallTime) { return std::string(to_string(p.host_path)); }},
     {"SINCE", false, [](const PeerStatus& p, WallTime) { return format_time(p.since); }},
     {"KEY", false,
      [](const PeerStatus& p, WallTime) {
@@ -250,6 +252,9 @@ std::string render_table(const Status& status, const TableOptions& options) {
       append_row(out, rows[i], widths,
                  options.color ? color_of(status.peers[i - 1].state) : std::string_view());
   }
+  if (options.wide && status.host_traffic.covered)
+    out += escape_controls(fmt::format("host traffic is covered; always on the underlay: {}\n",
+                                       fmt::join(status.host_traffic.exemptions, ", ")));
   for (const std::string& problem : local_problems(status)) out += escape_controls(problem) + "\n";
   append_peer_warnings(out, status);
   return out;

@@ -75,7 +75,7 @@ Result<void> Daemon::open() {
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
   if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted;
-  (*dataplane)->expect_ruleset({config_.wireguard.interface, config_.wireguard.fwmark});
+  (*dataplane)->expect_ruleset(nft_spec(local_from_config(config_)));
   (*dataplane)->remember_sysctls_in(sysctl_file(config_));
   dataplane_ = std::move(*dataplane);
   dataplane_->set_identity(&key_);
@@ -285,7 +285,7 @@ Result<std::string> dry_run(const Config& config) {
   if (!key && key.error().code != ErrorCode::kNotFound) return key.error();
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
-  (*dataplane)->expect_ruleset({config.wireguard.interface, config.wireguard.fwmark});
+  (*dataplane)->expect_ruleset(nft_spec(local_from_config(config)));
   auto store = make_store(config);
   if (!store) return store.error();
   const SystemClock clock;

@@ -50,8 +50,7 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
 }
 
 void Reconciler::set_scope() {
-  kernel_.set_scope(config_.wireguard.interface,
-                    {config_.wireguard.routing_table, config_.wireguard.host_table()});
+  kernel_.set_scope(config_.wireguard.interface, local_from_config(config_).tables());
 }
 
 // --- inputs ---

@@ -76,7 +76,9 @@ constexpr Words<NftSet, kNftSetCount> kNftSets{{{NftSet::kOwn, "own"},
                                                 {NftSet::kTxPlaintext, "tx_plaintext"},
                                                 {NftSet::kRxPlaintext, "rx_plaintext"},
                                                 {NftSet::kTxRequired, "tx_required"},
-                                                {NftSet::kRxRequired, "rx_required"}}};
+                                                {NftSet::kRxRequired, "rx_required"},
+                                                {NftSet::kEncryptedHosts, "encrypted_hosts"},
+                                                {NftSet::kRequiredHosts, "required_hosts"}}};
 
 constexpr Words<LinkSysctl, kLinkSysctlCount> kLinkSysctls{
     {{LinkSysctl::kRpFilter, "rp_filter"}, {LinkSysctl::kSrcValidMark, "src_valid_mark"}}};

@@ -101,6 +101,7 @@ TEST(ConfigFile, ThePackagedExampleUncommentedIsTheFullExample) {
                           "hostTraffic",
                           "fallbackAfter",
                           "allowWithdrawal",
+                          "failsafePorts",
                           "directory",
                           "socket",
                           "listen",
