@@ -30,6 +30,9 @@ class MeshModel {
   // The records of an earlier run, for as long as the store has not answered; before adopt().
   // `proven`: the keys through which packets went then, by node.
   void restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven, Instant now);
+  // Frees the prefixes of a node whose record is gone and that must encrypt. kNotFound: no such
+  // node; kInvalid: its record is there.
+  Result<void> forget_gone(const std::string& node);
   // What the running data path shows, once, before the first settle(): who holds which prefix and
   // which key, and who is already sent to through WireGuard.
   void adopt(const Mirror& mirror);
@@ -79,7 +82,7 @@ class MeshModel {
 
   void apply_change(const StoreChange& change);
   void forget(const std::string& node);
-  void adopt_remembered();
+  void adopt_remembered(const Mirror& mirror);
   void mark(const NodeSet& nodes) { dirty_.insert(nodes.begin(), nodes.end()); }
   void settle_claims();
   void check_endpoint(Peer& peer);

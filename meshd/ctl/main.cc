@@ -105,6 +105,20 @@ void add_simple(CLI::App& app, Arguments& arguments) {
   add_command("resume", "come back after a drain");
 }
 
+void add_node(CLI::App& app, Arguments& arguments) {
+  CLI::App* group = app.add_subcommand("node", "what is done about one node's record");
+  group->require_subcommand(1);
+  CLI::App* forget = group->add_subcommand(
+      "forget", "free the prefixes of a node whose record is gone and that must encrypt, here");
+  forget->add_option("NODE", arguments.node, "the node's name")->required();
+  forget->callback([&arguments] {
+    arguments.changes = true;
+    arguments.chosen = [&arguments](const Client& client) {
+      return forget_node(client, arguments.node);
+    };
+  });
+}
+
 void add_drain(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("drain", "leave the mesh without losing a packet");
   command->add_flag("!--no-wait", arguments.drain.wait,
@@ -151,6 +165,7 @@ void describe(CLI::App& app, Arguments& arguments) {
   add_nodes(app, arguments);
   add_simple(app, arguments);
   add_drain(app, arguments);
+  add_node(app, arguments);
   add_completion(app, arguments);
 }
 

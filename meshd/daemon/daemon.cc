@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "keys/key_file.h"
+#include "meshd/daemon/guard.h"
 #include "meshd/daemon/listen_socket.h"
 #include "meshd/daemon/log.h"
 #include "meshd/daemon/store_factory.h"
@@ -112,6 +113,7 @@ SnapshotPort Daemon::open_snapshots() {
   auto found = load_snapshot(path, store_identity(config_));
   if (found) {
     port.found = std::move(*found);
+    if (port.found) close_at_start(*port.found);
   } else {
     port.damage = found.error().message;
   }
@@ -119,6 +121,21 @@ SnapshotPort Daemon::open_snapshots() {
   port.save = [this](Snapshot snapshot) { snapshots_->save(std::move(snapshot)); };
   port.save_problem = [this] { return snapshots_->problem(); };
   return port;
+}
+
+// Before the store's first answer, and before anything that may take its time.
+void Daemon::close_at_start(const Snapshot& snapshot) {
+  const auto held = hold_closed(*dataplane_, config_, snapshot, key_.public_key(), clock_.now());
+  if (!held) {
+    log::error("what must encrypt is not held closed yet", {{"reason", held.error().message}});
+    return;
+  }
+  for (const std::string& failure : held->failed)
+    log::error("what must encrypt is not held closed yet", {{"reason", failure}});
+  if (held->operations != 0)
+    log::info("closed what must encrypt, as of the snapshot",
+              {{"nodes", std::to_string(held->closed.size())},
+               {"operations", std::to_string(held->operations)}});
 }
 
 Result<void> Daemon::start_api() {
@@ -233,20 +250,23 @@ ServiceHealth Daemon::health() {
   return health;
 }
 
-Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&) {
+Result<std::string> Daemon::command(std::string_view name, const nlohmann::json& arguments) {
   if (stopping_) return make_error(ErrorCode::kUnavailable, "meshd is stopping");
   auto promise = std::make_shared<std::promise<Result<std::string>>>();
   auto answer = promise->get_future();
-  loop_->post([this, promise, name = std::string(name)] { promise->set_value(execute(name)); });
+  loop_->post([this, promise, name = std::string(name), arguments] {
+    promise->set_value(execute(name, arguments));
+  });
   if (answer.wait_for(kCommandTimeout) != std::future_status::ready)
     return make_error(ErrorCode::kTimeout, "meshd is busy: it did not answer within {} s",
                       kCommandTimeout.count());
   return answer.get();
 }
 
-Result<std::string> Daemon::execute(const std::string& name) {
+Result<std::string> Daemon::execute(const std::string& name, const nlohmann::json& arguments) {
   if (name == "reload") return reload();
   if (name == "plan") return reconciler_->preview();
+  if (name == "forget") return forget(arguments);
   const bool drain = name == "drain";
   if (!drain && name != "resume")
     return make_error(ErrorCode::kUnsupported, "this meshd has no command '{}'", name);
@@ -254,6 +274,50 @@ Result<std::string> Daemon::execute(const std::string& name) {
   if (!begun) return begun.error();
   act();
   return std::string(drain ? "leaving the mesh\n" : "back in the mesh\n");
+}
+
+Result<std::string> Daemon::forget(const nlohmann::json& arguments) {
+  const auto node = arguments.find("node");
+  if (node == arguments.end() || !node->is_string())
+    return make_error(ErrorCode::kInvalid, "forget: 'node' must be a node's name");
+  if (auto forgotten = reconciler_->forget(node->get<std::string>()); !forgotten)
+    return forgotten.error();
+  act();
+  return node->get<std::string>() + ": forgotten on this node\n";
+}
+
+// --- --guard ---
+
+Result<std::string> guard(const Config& config) {
+  log::configure({LogLevel::kWarn, config.log.format}, config.node.name);
+  const std::filesystem::path path = snapshot_path(config);
+  if (path.empty())
+    return make_error(ErrorCode::kInvalid,
+                      "store.snapshot.path is empty: without a snapshot nobody is known whose "
+                      "packets must wait, and nothing is closed before the store answers");
+  auto found = load_snapshot(path, store_identity(config));
+  if (!found)
+    return make_error(ErrorCode::kInvalid,
+                      "{}: nothing is closed until meshd runs and the store has answered",
+                      found.error().message);
+  if (!*found)
+    return fmt::format(
+        "{} is not there yet: no peer is known, nothing is closed. meshd writes it after the "
+        "store's first answer\n",
+        path.native());
+  auto dataplane = LinuxDataplane::open();
+  if (!dataplane) return dataplane.error();
+  if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted.error();
+  (*dataplane)->expect_ruleset(nft_spec(local_from_config(config)));
+  const auto key = load_key(config.keys.directory);  // without one nothing is a duplicate of it
+  const auto held = hold_closed(**dataplane, config, **found, key ? key->public_key() : PublicKey(),
+                                SystemClock().now());
+  if (!held) return held.error();
+  if (!held->failed.empty())
+    return make_error(ErrorCode::kIo, "not closed: {}", join(held->failed));
+  if (held->closed.empty()) return std::string("no peer must encrypt: nothing to close\n");
+  return fmt::format("closed until meshd knows better: {} ({} operations)\n", join(held->closed),
+                     held->operations);
 }
 
 // --- --cleanup ---

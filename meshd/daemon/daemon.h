@@ -43,6 +43,8 @@ class Daemon final : private ApiBackend {
   Daemon(Config config, std::filesystem::path config_file, PrivateKey key);
   Result<void> open();
   SnapshotPort open_snapshots();
+  void close_at_start(const Snapshot& snapshot);
+  Result<std::string> forget(const nlohmann::json& arguments);
   Result<void> start_api();
   void act();  // a pass, now
   Result<std::string> reload();
@@ -51,7 +53,7 @@ class Daemon final : private ApiBackend {
   std::shared_ptr<const Status> status() override;
   ServiceHealth health() override;
   Result<std::string> command(std::string_view name, const nlohmann::json& arguments) override;
-  Result<std::string> execute(const std::string& name);
+  Result<std::string> execute(const std::string& name, const nlohmann::json& arguments);
 
   Config config_;
   std::filesystem::path config_file_;
@@ -76,6 +78,11 @@ class Daemon final : private ApiBackend {
 
 // Removes all that meshd ever made in this kernel. Returns what that was. kBusy: a meshd runs.
 Result<std::string> clean_up(const Config& config);
+
+// meshd --guard: closes what must encrypt, from the last snapshot alone; for the time before the
+// network at boot. Returns what was closed, or why there was nothing to go by. An error where
+// something should be closed and could not be.
+Result<std::string> guard(const Config& config);
 
 // meshd --dry-run: the plan against the live kernel and store, changing nothing.
 Result<std::string> dry_run(const Config& config);

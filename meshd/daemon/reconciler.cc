@@ -57,7 +57,10 @@ void Reconciler::set_scope() {
 
 void Reconciler::on_store_update(const StoreUpdate& update) {
   const Instant now = clock_.now();
-  const std::size_t changes = model_.apply(update, now);
+  std::size_t changes = model_.apply(update, now);
+  // What vanished while nobody looked is as gone as what vanishes now.
+  if (const StoreUpdate vanished = snapshots_.vanished(update); !vanished.changes.empty())
+    changes += model_.apply(vanished, now);
   snapshots_.on_store_update(update);
   metrics_.count_store_events(changes);
   if (changes != 0) store_changed_ = now.wall;
@@ -108,6 +111,13 @@ Result<void> Reconciler::resume() {
   if (auto back = drain_.come_back(); !back) return back;
   if (!was_in) log::info("coming back into the mesh");
   device_.look_again();
+  return {};
+}
+
+Result<void> Reconciler::forget(const std::string& node) {
+  if (auto forgotten = model_.forget_gone(node); !forgotten) return forgotten;
+  snapshots_.touch();
+  log::info("forgot the node: its prefixes are free", {{"peer", node}});
   return {};
 }
 

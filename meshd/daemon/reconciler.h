@@ -61,6 +61,8 @@ class Reconciler {
   // the way.
   Result<void> drain();
   Result<void> resume();
+  // An operator's word that a node whose record is gone will not be back: its prefixes are freed.
+  Result<void> forget(const std::string& node);
 
   // Acts on all that was recorded. Returns when to call again if nothing else happens.
   MonotonicTime pass();

@@ -1,7 +1,7 @@
 # bash completion for meshctl
 _meshctl() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} word command=
-  local commands='status peer plan graph reload drain resume nodes version completion'
+  local commands='status peer plan graph reload drain resume node nodes version completion'
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     [[ " $commands " == *" $word "* ]] && { command=$word; break; }
   done
@@ -27,6 +27,7 @@ _meshctl() {
     '') words="$commands --version" ;;
     status) words='--output --watch --interval --check --color' ;;
     peer) words="--output $(meshctl nodes -o name 2>/dev/null)" ;;
+    node) words='forget' ;;
     nodes) words='--output' ;;
     completion) words='bash zsh fish' ;;
   esac

@@ -1,5 +1,5 @@
 # fish completion for meshctl
-set -l commands status peer plan graph reload drain resume nodes version completion
+set -l commands status peer plan graph reload drain resume node nodes version completion
 complete -c meshctl -f
 complete -c meshctl -l socket -r -F -d 'the Unix socket of meshd'
 complete -c meshctl -l timeout -x -d 'seconds to wait for meshd'
@@ -12,6 +12,8 @@ complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a graph -d '
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a reload -d 'read the configuration again'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a drain -d 'leave the mesh without losing a packet'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a resume -d 'come back after a drain'
+complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a node -d "what is done about one node's record"
+complete -c meshctl -n "__fish_seen_subcommand_from node" -a forget -d 'free the prefixes of a node whose record is gone'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a nodes -d 'what the store holds'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a version -d 'versions of meshctl and meshd'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a completion -d 'completion script for a shell'

@@ -17,6 +17,7 @@ _meshctl() {
     'reload:read the configuration again'
     'drain:leave the mesh without losing a packet'
     'resume:come back after a drain'
+    'node:what is done about one record (forget NODE)'
     'nodes:what the store holds'
     'version:versions of meshctl and meshd'
     'completion:completion script for a shell'
