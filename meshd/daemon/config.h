@@ -127,6 +127,9 @@ struct Config {
   KeysConfig keys;
   ApiConfig api;
   LogConfig log;
+  // Where the Kubernetes API answers, as its kubeconfig or this process's environment say; "": the
+  // store is another, or neither says. load_config() finds it.
+  std::string api_server;
   friend bool operator==(const Config&, const Config&) = default;
 };
 
@@ -134,6 +137,9 @@ std::string_view to_string(StoreType type);             // "directory", "etcd", 
 std::string_view to_string(BackendPreference backend);  // "auto", "kernel", "userspace", "none"
 std::string_view to_string(LogLevel level);             // "debug", "info", "warn", "error"
 std::string_view to_string(LogFormat format);           // "text", "json"
+
+// Of the Kubernetes store: the server's URL; "" where none is to be found, or the store is another.
+std::string find_api_server(const Config& config);
 
 // What node-to-node traffic always takes the underlay: the configured ports, and the endpoints of
 // the store that is in use. Of an endpoint that is a name, which may be any address, the port

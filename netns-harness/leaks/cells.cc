@@ -42,7 +42,6 @@ const std::vector<std::string> kFlushRules = {"ip rule flush protocol 109",
 
 std::string aside(const Lab& lab) { return lab.store().path() + ".aside"; }
 void take_store_away(Lab& lab) { std::filesystem::rename(lab.store().path(), aside(lab)); }
-void bring_store_back(Lab& lab) { std::filesystem::rename(aside(lab), lab.store().path()); }
 
 void empty_store(Lab& lab) {
   for (const std::string& node : lab.store().nodes()) lab.store().remove(node);

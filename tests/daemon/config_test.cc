@@ -295,6 +295,11 @@ TEST(ConfigFailsafe, TheEndpointsOfTheStoreInUseAreAmongThem) {
   for (const FailsafePort& port : failsafe_of(good(etcd))) words.push_back(port.to_string());
   EXPECT_THAT(words, ElementsAre("tcp:2379", "tcp:192.0.2.9:12379", "tcp:443",
                                  "tcp:[2001:db8::9]:12379", "tcp:3333"));
+  Config kubernetes = good("encryption: {failsafePorts: []}");
+  kubernetes.api_server = "https://192.0.2.7:7443";
+  EXPECT_EQ(failsafe_of(kubernetes).at(0).to_string(), "tcp:192.0.2.7:7443");
+  kubernetes.api_server = "https://192.0.2.7";
+  EXPECT_EQ(failsafe_of(kubernetes).at(0).to_string(), "tcp:192.0.2.7:443");
   EXPECT_EQ(failsafe_of(good("")), default_failsafe_ports()) << "etcd's block is not in use";
 }
 
