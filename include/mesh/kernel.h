@@ -132,15 +132,18 @@ enum class NftSet : std::uint8_t {
   // Host traffic, once both sides cover it; less what is exempt (NftSpec::failsafe):
   kEncryptedHosts,  // C: peers' addresses that this node's are sent to through the mesh device only
   kRequiredHosts,   // C: peers' addresses that must not be sent to, nor heard from, by any other
+  kClosedHop,       // C: addresses of peers that are not sent to in plaintext: no gateways for what
+                    // came through the mesh, or goes to a prefix of mine
 };
-inline constexpr int kNftSetCount = 13;
+inline constexpr int kNftSetCount = 14;
 std::string_view to_string(NftSet set);
 
 // Inclusive at both ends, one family. Ranges of one set never overlap.
 struct IpRange {
   IpAddress first;
   IpAddress last;
-  std::string to_string() const;  // a prefix where it is one, else "first-last"
+  std::optional<Cidr> prefix() const;  // where it is one
+  std::string to_string() const;       // a prefix where it is one, else "first-last"
   friend auto operator<=>(const IpRange&, const IpRange&) = default;
 };
 

@@ -15,13 +15,14 @@ std::vector<NftSet> sets_of(const Accounting::Prefix& prefix, Family family) {
   if (prefix.required) sets.insert(sets.end(), {NftSet::kTxRequired, NftSet::kRxRequired});
   if (prefix.encrypted_host) sets.push_back(NftSet::kEncryptedHosts);
   if (prefix.required_host) sets.push_back(NftSet::kRequiredHosts);
+  if (prefix.address && prefix.closed) sets.push_back(NftSet::kClosedHop);
   return sets;
 }
 
-constexpr std::array kPeerSets{NftSet::kPeerAddress,    NftSet::kPeer,         NftSet::kForeign,
-                               NftSet::kTxWireguard,    NftSet::kRxWireguard,  NftSet::kTxPlaintext,
-                               NftSet::kRxPlaintext,    NftSet::kTxRequired,   NftSet::kRxRequired,
-                               NftSet::kEncryptedHosts, NftSet::kRequiredHosts};
+constexpr std::array kPeerSets{
+    NftSet::kPeerAddress, NftSet::kPeer,           NftSet::kForeign,       NftSet::kTxWireguard,
+    NftSet::kRxWireguard, NftSet::kTxPlaintext,    NftSet::kRxPlaintext,   NftSet::kTxRequired,
+    NftSet::kRxRequired,  NftSet::kEncryptedHosts, NftSet::kRequiredHosts, NftSet::kClosedHop};
 
 }  // namespace
 

@@ -24,6 +24,7 @@ class Accounting {
     // way between the hosts but through the mesh.
     bool encrypted_host = false;
     bool required_host = false;
+    bool closed = false;  // is not sent to in plaintext now
     friend bool operator==(const Prefix&, const Prefix&) = default;
   };
 

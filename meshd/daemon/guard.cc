@@ -56,7 +56,7 @@ Result<GuardOutcome> hold_closed(Dataplane& dataplane, const Config& config,
   MeshModel model;
   model.set_local(local_at_boot(dataplane, config, kernel.mirror(), own_key), now);
   restore_snapshot(model, snapshot, now);
-  model.adopt(kernel.mirror());
+  model.adopt(kernel.mirror(), now);
   Desired desired;
   Requests requests;
   (void)model.settle(now, desired, touched, requests);

@@ -17,6 +17,8 @@
 // - With host traffic, what two nodes say to each other is held to the mesh by nftables alone
 //   (chains hosts_*), but for WireGuard's own packets, probes of the path's MTU, neighbour
 //   discovery and the failsafe ports.
+// - What came through the mesh, and what goes to a prefix of @own, is not handed to a peer in
+//   @closed_hop past the mesh: a prefix that moves is for a moment where its packets no longer are.
 // - The maximum segment size of forwarded TCP connections through the mesh fits its MTU.
 //
 // Review notes: a rule that looks at a counting set must have every other condition before it. The
