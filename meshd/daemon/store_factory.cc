@@ -2,6 +2,7 @@
 
 #include "meshd/store/directory_admin.h"
 #include "meshd/store/directory_store.h"
+#include "meshd/store/kubernetes/kubernetes_store.h"
 
 namespace mesh {
 namespace {
@@ -20,8 +21,13 @@ Result<std::unique_ptr<NodeStore>> make_store(const Config& config) {
       return std::unique_ptr<NodeStore>(
           std::make_unique<DirectoryStore>(config.store.directory.path));
     case StoreType::kEtcd:
-    case StoreType::kKubernetes:
       break;
+    case StoreType::kKubernetes: {
+      KubernetesStoreOptions options;
+      options.kubeconfig = config.store.kubernetes.kubeconfig;
+      options.patch_kubeconfig = config.store.kubernetes.patch_kubeconfig;
+      return std::unique_ptr<NodeStore>(std::make_unique<KubernetesStore>(options));
+    }
   }
   return not_there(config);
 }
