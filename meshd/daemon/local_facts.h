@@ -8,6 +8,7 @@
 #include "core/local_node.h"
 #include "core/mirror.h"
 #include "mesh/dataplane.h"
+#include "mesh/node_record.h"
 #include "meshd/daemon/config.h"
 #include "meshd/daemon/problems.h"
 

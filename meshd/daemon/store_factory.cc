@@ -2,6 +2,7 @@
 
 #include "meshd/store/directory_admin.h"
 #include "meshd/store/directory_store.h"
+#include "meshd/store/kubernetes/kubernetes_admin.h"
 #include "meshd/store/kubernetes/kubernetes_store.h"
 
 namespace mesh {
@@ -37,8 +38,10 @@ Result<std::unique_ptr<StoreAdmin>> make_store_admin(const Config& config) {
     case StoreType::kDirectory:
       return std::unique_ptr<StoreAdmin>(
           std::make_unique<DirectoryAdmin>(config.store.directory.path));
-    case StoreType::kEtcd:
     case StoreType::kKubernetes:
+      return std::unique_ptr<StoreAdmin>(
+          std::make_unique<KubernetesAdmin>(config.store.kubernetes.kubeconfig));
+    case StoreType::kEtcd:
       break;
   }
   return not_there(config);

@@ -152,6 +152,13 @@ Result<WatchEvent> parse_watch_event(std::string_view line) {
   return make_error(ErrorCode::kInvalid, "JSON that is no watch event of the Kubernetes API");
 }
 
+Result<json> parse_api_object(std::string_view text) {
+  auto parsed = PrunedParse(1).parse(text);
+  if (parsed && name_of(*parsed).empty())
+    return make_error(ErrorCode::kInvalid, "JSON that is no object of the Kubernetes API");
+  return parsed;
+}
+
 ApiStatus status_of(const json& status) {
   ApiStatus result;
   if (const json* code = find(status, "code"); code != nullptr && code->is_number_integer())

@@ -39,6 +39,7 @@ struct ApiStatus {
 
 Result<ApiList> parse_api_list(std::string_view text);
 Result<WatchEvent> parse_watch_event(std::string_view line);
+Result<nlohmann::json> parse_api_object(std::string_view text);
 ApiStatus status_of(const nlohmann::json& status);
 ApiStatus parse_api_status(std::string_view text);  // of any text; empty when it is none
 

@@ -43,6 +43,19 @@ std::string_view trimmed(std::string_view text) {
 
 }  // namespace
 
+std::string url_encoded(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || c == '.' || c == '~';
+    if (plain)
+      result += c;
+    else
+      result += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return result;
+}
+
 struct HttpClient::Handles {
   Handles() : wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) { open(); }
   ~Handles() { (void)curl_multi_cleanup(multi); }
@@ -114,6 +127,7 @@ struct HttpClient::Transfer {
   std::string server;
   std::string source;
   Callbacks callbacks;
+  bool* called_back = nullptr;
   HttpAnswer answer;
   bool too_large = false;
   bool refused = false;  // by on_data
@@ -181,6 +195,7 @@ void HttpClient::Transfer::set_limits() {
 
 std::size_t HttpClient::Transfer::take(std::string_view piece) {
   if (answer.status == 200 && callbacks.on_data) {
+    *called_back = true;
     refused = !callbacks.on_data(piece);
     return refused ? CURL_WRITEFUNC_ERROR : piece.size();
   }
@@ -205,7 +220,9 @@ void HttpClient::Transfer::take_header(std::string_view line) {
     answer.location = printable(trimmed(line.substr(kLocation.size())), 200);
   } else if (trimmed(line).empty()) {  // the end of the head
     (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &answer.status);
-    if (answer.status == 200 && callbacks.on_success) callbacks.on_success();
+    if (answer.status != 200 || !callbacks.on_success) return;
+    *called_back = true;
+    callbacks.on_success();
   }
 }
 
@@ -250,6 +267,7 @@ HttpClient::Id HttpClient::start(const KubernetesAccess& access, const std::stri
   transfer->server = access.server;
   transfer->source = access.source;
   transfer->callbacks = std::move(callbacks);
+  transfer->called_back = &called_back_;
   const Id id = ++last_id_;
   Transfer& t = *transfer;
   t.set(CURLOPT_PRIVATE, reinterpret_cast<void*>(id));  // NOLINT(performance-no-int-to-ptr)
@@ -280,14 +298,20 @@ void HttpClient::reset() {
 }
 
 void HttpClient::run(Duration timeout) {
+  // What comes without waiting may change what the caller would wait for.
+  if (transfer_data()) return;
   std::array<curl_waitfd, 1> extra{{{handles_->wake.get(), CURL_WAIT_POLLIN, 0}}};
   const long wait = std::clamp(milliseconds_of(timeout), 0L, 600'000L);
-  int running = 0;
-  (void)curl_multi_perform(handles_->multi, &running);
   (void)curl_multi_poll(handles_->multi, extra.data(), extra.size(), static_cast<int>(wait),
                         nullptr);
   std::uint64_t count = 0;
   (void)!::read(handles_->wake.get(), &count, sizeof count);
+  (void)transfer_data();
+}
+
+bool HttpClient::transfer_data() {
+  called_back_ = false;
+  int running = 0;
   (void)curl_multi_perform(handles_->multi, &running);
   int left = 0;
   while (const CURLMsg* message = curl_multi_info_read(handles_->multi, &left)) {
@@ -296,11 +320,13 @@ void HttpClient::run(Duration timeout) {
     (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &tag);
     finish(reinterpret_cast<Id>(tag), static_cast<int>(message->data.result));
   }
+  return called_back_;
 }
 
 void HttpClient::finish(Id id, int code) {
   const auto found = transfers_.find(id);
   if (found == transfers_.end()) return;
+  called_back_ = true;
   const std::unique_ptr<Transfer> transfer = std::move(found->second);
   transfers_.erase(found);
   (void)curl_multi_remove_handle(handles_->multi, transfer->easy);

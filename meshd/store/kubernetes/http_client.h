@@ -42,6 +42,8 @@ struct HttpAnswer {
   std::optional<std::chrono::seconds> retry_after;
 };
 
+std::string url_encoded(std::string_view text);  // for a value in a query
+
 class HttpClient {
  public:
   using Id = std::uint64_t;  // 0: none
@@ -74,12 +76,14 @@ class HttpClient {
 
  private:
   struct Transfer;
+  bool transfer_data();  // what can be without waiting; whether there was a callback
   void finish(Id id, int code);
 
   struct Handles;
   std::unique_ptr<Handles> handles_;
   std::map<Id, std::unique_ptr<Transfer>> transfers_;
   Id last_id_ = 0;
+  bool called_back_ = false;
 };
 
 }  // namespace mesh

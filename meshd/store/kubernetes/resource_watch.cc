@@ -25,19 +25,6 @@ constexpr auto kWatchSeconds = std::chrono::seconds(300);  // to twice that
 
 MonotonicTime monotonic_now() { return std::chrono::steady_clock::now(); }
 
-std::string url_encoded(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '_' || c == '.' || c == '~';
-    if (plain)
-      result += c;
-    else
-      result += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-  }
-  return result;
-}
-
 }  // namespace
 
 ResourceWatch::ResourceWatch(ApiClient& api, ResourceWatchOptions options, Handler handler)
