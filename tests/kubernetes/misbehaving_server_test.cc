@@ -89,7 +89,7 @@ TEST_F(MisbehavingServer, HalfADocumentIsOneError) {
 TEST_F(MisbehavingServer, AConnectionThatBreaksInTheMiddleIsOneError) {
   FakeReply reply = answer(list_of(node("node-b", 5), 7));
   reply.bytes.resize(reply.bytes.size() - 20);
-  expect_error(reply, "end of response");
+  expect_error(reply, "bytes remaining to read");
 }
 
 TEST_F(MisbehavingServer, FiftyMegabytesAreNotRead) {
