@@ -21,6 +21,8 @@ namespace mesh::testing {
 // What an observer knows. Only ever looked at under the Observer's lock.
 struct Observed {
   std::map<std::string, StoreEntry> entries;
+  std::map<std::string, PolicyEntry> policies;
+  std::map<std::string, std::optional<WallTime>> liveness;  // as last told
   std::set<std::string> ever_gone;  // nodes that were said to be gone, at any time
   bool in_sync = false;
   std::string error;
@@ -37,6 +39,10 @@ struct Observed {
     return found == entries.end() ? nullptr : std::get_if<BadRecord>(&found->second);
   }
   bool has(const std::string& node) const { return entries.contains(node); }
+  bool is_silent(const std::string& node) const {
+    const auto found = liveness.find(node);
+    return found != liveness.end() && found->second.has_value();
+  }
 };
 
 class Observer {
@@ -77,6 +83,12 @@ class Observer {
     return wait(node + " bad", [&](const Observed& seen) { return seen.bad(node) != nullptr; });
   }
 
+  bool wait_silent(const std::string& node, bool silent = true) {
+    return wait(node + (silent ? " silent" : " alive"), [&](const Observed& seen) {
+      return seen.liveness.contains(node) && seen.is_silent(node) == silent;
+    });
+  }
+
   // Runs `action` while the store's thread, at its next update, waits for it to end.
   void held(const std::function<void()>& action) {
     const std::lock_guard lock(mutex_);
@@ -103,6 +115,15 @@ class Observer {
       observed_.changes += static_cast<int>(update.changes.size());
       for (const StoreChange& change : update.changes) apply(change);
     }
+    if (update.complete) observed_.policies.clear();
+    for (const PolicyChange& change : update.policies) {
+      if (change.entry == nullptr)
+        EXPECT_EQ(observed_.policies.erase(change.policy), 1U) << change.policy << " not known";
+      else
+        observed_.policies.insert_or_assign(change.policy, *change.entry);
+    }
+    for (const LivenessChange& change : update.liveness)
+      observed_.liveness[change.node] = change.silent_since;
     observed_.in_sync = update.in_sync;
     observed_.error = update.error;
     ++observed_.updates;
@@ -118,6 +139,7 @@ class Observer {
     EXPECT_TRUE(update.complete || update.changes.empty() || observed_.completes > 0)
         << "a change before the first complete update";
     const bool says_something = update.complete || !update.changes.empty() ||
+                                !update.policies.empty() || !update.liveness.empty() ||
                                 observed_.updates == 0 || update.in_sync != observed_.in_sync ||
                                 update.error != observed_.error;
     EXPECT_TRUE(says_something) << "an update that says nothing new";

@@ -1,30 +1,16 @@
-// What meshd relies on in every store. One suite, run against each backend: a new one adds its
-// StoreUnderTest and one line at the end.
+// What meshd relies on in every store.
 #include "store_contract.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
 #include <atomic>
-#include <fstream>
-#include <sstream>
 #include <thread>
 
-#include "meshd/store/directory_store.h"
-#include "meshd/store/record_codec.h"
 #include "observer.h"
-#include "temporary_directory.h"
 
 namespace mesh::testing {
-namespace {
-
-class StoreContract : public ::testing::TestWithParam<StoreBackend> {
- protected:
-  std::unique_ptr<StoreUnderTest> store_ = GetParam().make();
-};
 
 TEST_P(StoreContract, TheFirstUpdateInSyncIsTheWholeStore) {
   store_->put(example_record("node-a"));
@@ -96,7 +82,7 @@ TEST_P(StoreContract, ARemovedRecordIsGoneAndMayReturn) {
 
 // When a client has seen two writes that came one after the other, it has dealt with everything
 // that it was asked before them.
-void expect_up_to_date(StoreUnderTest& store, ObservedStore& client) {
+static void expect_up_to_date(StoreUnderTest& store, ObservedStore& client) {
   for (const char* key : {"tick", "tock"}) {
     store.put(example_record("node-z", key));
     ASSERT_TRUE(client.seen().wait_record(example_record("node-z", key)));
@@ -326,83 +312,4 @@ TEST_P(StoreContract, FiveThousandRecordsAreOneUpdate) {
   EXPECT_EQ(client.seen().now().changes, 1) << "one change costs one change";
 }
 
-// ---- the backends ----
-
-class DirectoryUnderTest : public StoreUnderTest {
- public:
-  DirectoryUnderTest() { std::filesystem::create_directories(present_ / "nodes"); }
-
-  std::unique_ptr<NodeStore> client() override {
-    return std::make_unique<DirectoryStore>(root_ / "store", options());
-  }
-  void put(const NodeRecord& record) override { write(record.name, format_record_yaml(record)); }
-  void fill(const std::vector<NodeRecord>& records) override {
-    for (const NodeRecord& record : records)
-      std::ofstream(file_of(record.name), std::ios::binary) << format_record_yaml(record);
-  }
-  void put_garbage(const std::string& node) override { write(node, "name: [\n"); }
-  void remove(const std::string& node) override { std::filesystem::remove(file_of(node)); }
-  std::optional<NodeRecord> get(const std::string& node) override {
-    std::ifstream file(file_of(node), std::ios::binary);
-    std::ostringstream text;
-    text << file.rdbuf();
-    auto record = parse_record_yaml(text.str(), "test", node);
-    if (!record) return std::nullopt;
-    return *record;
-  }
-  std::string revision(const std::string& node) override {
-    struct stat status {};
-    if (::stat(file_of(node).c_str(), &status) != 0) return "none";
-    return fmt::format("{} {}.{}", status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec);
-  }
-  void go_away() override {
-    std::filesystem::rename(root_ / "store", root_ / "away");
-    present_ = root_ / "away";
-  }
-  void come_back() override {
-    std::filesystem::rename(root_ / "away", root_ / "store");
-    present_ = root_ / "store";
-  }
-
- protected:
-  virtual DirectoryStoreOptions options() const { return {}; }
-
- private:
-  std::filesystem::path file_of(const std::string& node) const {
-    return present_ / "nodes" / (node + ".yaml");
-  }
-  void write(const std::string& node, const std::string& text) {
-    const std::filesystem::path temporary = present_ / "nodes" / ".written-by-the-test";
-    std::ofstream(temporary, std::ios::binary) << text;
-    std::filesystem::rename(temporary, file_of(node));
-  }
-
-  TemporaryDirectory root_;
-  std::filesystem::path present_ = root_ / "store";
-};
-
-// As on a kernel without inotify watches to spare, or on a file system whose remote writes make no
-// events: everything is found by the rescan.
-class UnwatchedDirectoryUnderTest : public DirectoryUnderTest {
-  DirectoryStoreOptions options() const override {
-    DirectoryStoreOptions options;
-    options.use_inotify = false;
-    options.rescan_unwatched = std::chrono::milliseconds(20);
-    options.settle = std::chrono::milliseconds(10);
-    return options;
-  }
-};
-
-template <class T>
-std::unique_ptr<StoreUnderTest> make() {
-  return std::make_unique<T>();
-}
-
-INSTANTIATE_TEST_SUITE_P(Stores, StoreContract,
-                         ::testing::Values(StoreBackend{"Directory", make<DirectoryUnderTest>},
-                                           StoreBackend{"UnwatchedDirectory",
-                                                        make<UnwatchedDirectoryUnderTest>}),
-                         [](const auto& backend) { return backend.param.name; });
-
-}  // namespace
 }  // namespace mesh::testing
