@@ -1,6 +1,7 @@
 #include "meshd/daemon/store_factory.h"
 
 #include "meshd/store/directory_store.h"
+#include "meshd/store/etcd/etcd_store.h"
 
 namespace mesh {
 namespace {
@@ -11,6 +12,18 @@ Error not_there(const Config& config) {
                     to_string(config.store.type));
 }
 
+EtcdOptions etcd_options(const EtcdStoreConfig& config) {
+  EtcdOptions options;
+  options.endpoints = config.endpoints;
+  options.prefix = config.prefix;
+  options.ca_file = config.ca_file;
+  options.cert_file = config.cert_file;
+  options.key_file = config.key_file;
+  options.username = config.username;
+  options.password_file = config.password_file;
+  return options;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<NodeStore>> make_store(const Config& config) {
@@ -18,7 +31,11 @@ Result<std::unique_ptr<NodeStore>> make_store(const Config& config) {
     case StoreType::kDirectory:
       return std::unique_ptr<NodeStore>(
           std::make_unique<DirectoryStore>(config.store.directory.path));
-    case StoreType::kEtcd:
+    case StoreType::kEtcd: {
+      EtcdOptions options = etcd_options(config.store.etcd);
+      if (auto checked = check_etcd_files(options); !checked) return checked.error();
+      return std::unique_ptr<NodeStore>(std::make_unique<EtcdStore>(std::move(options)));
+    }
     case StoreType::kKubernetes:
       break;
   }

@@ -31,7 +31,6 @@ EtcdOptions quick_options(std::uint16_t port) {
   EtcdOptions options;
   options.endpoints = {fmt::format("http://127.0.0.1:{}", port)};
   options.retry_cap = std::chrono::milliseconds(500);
-  options.silence_settle = std::chrono::milliseconds(20);
   return options;
 }
 

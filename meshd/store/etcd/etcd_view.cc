@@ -6,6 +6,7 @@
 #include <charconv>
 #include <utility>
 
+#include "meshd/store/policy_codec.h"
 #include "meshd/store/record_codec.h"
 #include "meshd/store/utf8.h"
 
@@ -95,14 +96,28 @@ void EtcdView::remove(std::string_view key) {
   if (known) dirty_nodes_.insert(node);
 }
 
-StoreEntry EtcdView::read_record(std::string_view name, std::string_view value) const {
-  const std::string place = "etcd " + keys_.node(shown(name));
+// A document of the name that its key has, or why there is none.
+template <class Entry, class Parse>
+static Entry read_document(const std::string& key, std::string_view name, Parse parse) {
+  const std::string place = "etcd " + key;
   if (auto checked = check_node_name(name); !checked)
     return BadRecord{fmt::format("{}: rename it: {}", place,
                                  printable(checked.error().message, 2 * kMaxNameBytes))};
-  auto record = parse_record_json(value, place, name);
-  if (!record) return BadRecord{record.error().message};
-  return std::move(*record);
+  auto document = parse(place);
+  if (!document) return BadRecord{document.error().message};
+  return std::move(*document);
+}
+
+StoreEntry EtcdView::read_record(std::string_view name, std::string_view value) const {
+  return read_document<StoreEntry>(keys_.node(shown(name)), name, [&](const std::string& place) {
+    return parse_record_json(value, place, name);
+  });
+}
+
+PolicyEntry EtcdView::read_policy(std::string_view name, std::string_view value) const {
+  return read_document<PolicyEntry>(keys_.policy(shown(name)), name, [&](const std::string& place) {
+    return parse_policy_json(value, place, name);
+  });
 }
 
 void EtcdView::put_node(std::string_view name, std::string_view value, std::int64_t revision) {
@@ -116,7 +131,16 @@ void EtcdView::put_node(std::string_view name, std::string_view value, std::int6
   dirty_nodes_.insert(shown(name));
 }
 
-void EtcdView::put_policy(std::string_view, std::string_view, std::int64_t) {}
+void EtcdView::put_policy(std::string_view name, std::string_view value, std::int64_t revision) {
+  Policy& policy = policies_[shown(name)];
+  policy.read = read_;
+  if (policy.revision == revision) return;
+  policy.revision = revision;
+  PolicyEntry entry = read_policy(name, value);
+  if (policy.entry == nullptr || *policy.entry != entry)
+    policy.entry = std::make_shared<const PolicyEntry>(std::move(entry));
+  dirty_policies_.insert(shown(name));
+}
 
 // ---- what to tell ----
 

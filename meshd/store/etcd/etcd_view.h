@@ -58,8 +58,9 @@ class EtcdView {
   const Mark* live(const std::string& name) const { return find(live_, name); }
   const Mark* silent(const std::string& name) const { return find(silent_, name); }
 
-  // The value of a record, as it counts anywhere in meshd.
+  // Values as they count anywhere in meshd.
   StoreEntry read_record(std::string_view name, std::string_view value) const;
+  PolicyEntry read_policy(std::string_view name, std::string_view value) const;
 
  private:
   struct Policy {
