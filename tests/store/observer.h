@@ -26,6 +26,7 @@ struct Observed {
   std::set<std::string> ever_gone;  // nodes that were said to be gone, at any time
   bool in_sync = false;
   std::string error;
+  std::string errors;  // all that were told
   int updates = 0;
   int completes = 0;
   int changes = 0;  // of all updates that were not complete
@@ -126,6 +127,7 @@ class Observer {
       observed_.liveness[change.node] = change.silent_since;
     observed_.in_sync = update.in_sync;
     observed_.error = update.error;
+    if (!update.error.empty()) observed_.errors += update.error + "\n";
     ++observed_.updates;
     changed_.notify_all();
   }

@@ -306,7 +306,7 @@ TEST_P(StoreContract, FiveThousandRecordsAreOneUpdate) {
   ASSERT_TRUE(client.seen().wait_in_sync());
   const Observed seen = client.seen().now();
   EXPECT_EQ(seen.entries.size(), 5000U);
-  EXPECT_EQ(seen.updates, 1);
+  EXPECT_EQ(seen.updates, 1) << seen.errors;
   store_->put(example_record("node-77", "changed"));
   ASSERT_TRUE(client.seen().wait_record(example_record("node-77", "changed")));
   EXPECT_EQ(client.seen().now().changes, 1) << "one change costs one change";

@@ -33,7 +33,7 @@ class TcpRelay {
   std::atomic<bool> listening_ = true;
   std::atomic<bool> passes_ = true;
   std::atomic<bool> stopping_ = false;
-  std::atomic<bool> is_cut_ = false;  // the thread has done it
+  std::atomic<bool> is_cut_ = true;  // the thread has done it
   std::thread thread_;
 };
 
