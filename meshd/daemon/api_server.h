@@ -1,8 +1,9 @@
 // ApiServer: the local API of one meshd, over a Unix socket (0600) and over TCP.
 //
 // On both: GET /v1/status, /healthz, /readyz, /metrics and / (a page for people). On the Unix
-// socket only, because they act or tell more: POST /v1/reload, /v1/drain, /v1/resume and GET
-// /v1/plan, /v1/peers/NAME, /v1/version. Answers of commands are {"result": "…"}, errors {"error":
+// socket only, because they act or tell more: POST /v1/reload, /v1/drain, /v1/resume, GET /v1/plan,
+// /v1/peers/NAME, /v1/version, and what an operator does to the store: PUT and DELETE
+// /v1/policies/NAME, GET /v1/policies. Answers of commands are {"result": "…"}, errors {"error":
 // "…"}. Each listener has threads of its own, so nobody on the network can keep meshctl out.
 // Nothing secret is ever served: all that is served is Status, and Status holds no secret.
 // Thread rules: start() and stop() on one thread. ApiBackend is called on the API's threads.
@@ -18,6 +19,7 @@
 #include <string_view>
 
 #include "core/status.h"
+#include "mesh/store_admin.h"
 #include "meshd/daemon/http_server.h"
 
 namespace mesh {
@@ -45,6 +47,8 @@ struct ApiOptions {
   std::optional<Endpoint> listen;  // empty: no TCP. Port 0: any free one
   std::string version;
   std::function<std::string()> metrics;  // the text of /metrics; called on the API's threads
+  // Called on the API's threads, one call at a time; outlives the server. Null: there is none.
+  StoreAdmin* store = nullptr;
   HttpLimits limits;
 };
 

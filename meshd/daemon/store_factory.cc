@@ -1,6 +1,8 @@
 #include "meshd/daemon/store_factory.h"
 
+#include "meshd/store/directory_admin.h"
 #include "meshd/store/directory_store.h"
+#include "meshd/store/etcd/etcd_admin.h"
 #include "meshd/store/etcd/etcd_store.h"
 
 namespace mesh {
@@ -43,6 +45,18 @@ Result<std::unique_ptr<NodeStore>> make_store(const Config& config) {
 }
 
 Result<std::unique_ptr<StoreAdmin>> make_store_admin(const Config& config) {
+  switch (config.store.type) {
+    case StoreType::kDirectory:
+      return std::unique_ptr<StoreAdmin>(
+          std::make_unique<DirectoryAdmin>(config.store.directory.path));
+    case StoreType::kEtcd: {
+      EtcdOptions options = etcd_options(config.store.etcd);
+      if (auto checked = check_etcd_files(options); !checked) return checked.error();
+      return std::unique_ptr<StoreAdmin>(std::make_unique<EtcdAdmin>(std::move(options)));
+    }
+    case StoreType::kKubernetes:
+      break;
+  }
   return not_there(config);
 }
 

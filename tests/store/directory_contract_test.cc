@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "meshd/store/directory_admin.h"
 #include "meshd/store/directory_store.h"
 #include "meshd/store/record_codec.h"
 #include "store_contract.h"
@@ -40,6 +41,13 @@ class DirectoryUnderTest : public StoreUnderTest {
     struct stat status {};
     if (::stat(file_of(node).c_str(), &status) != 0) return "none";
     return fmt::format("{} {}.{}", status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec);
+  }
+  std::unique_ptr<StoreAdmin> admin() override {
+    return std::make_unique<DirectoryAdmin>(root_ / "store");
+  }
+  void put_garbage_policy(const std::string& policy) override {
+    std::filesystem::create_directory(present_ / "policies");
+    std::ofstream(present_ / "policies" / (policy + ".yaml"), std::ios::binary) << "spec: [\n";
   }
   void go_away() override {
     std::filesystem::rename(root_ / "store", root_ / "away");
@@ -79,12 +87,12 @@ class UnwatchedDirectoryUnderTest : public DirectoryUnderTest {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Stores, StoreContract,
-    ::testing::Values(StoreBackend{"Directory", make_store_under_test<DirectoryUnderTest>},
-                      StoreBackend{"UnwatchedDirectory",
-                                   make_store_under_test<UnwatchedDirectoryUnderTest>}),
-    NameOfBackend());
+const auto kBackends = ::testing::Values(
+    StoreBackend{"Directory", make_store_under_test<DirectoryUnderTest>},
+    StoreBackend{"UnwatchedDirectory", make_store_under_test<UnwatchedDirectoryUnderTest>});
+
+INSTANTIATE_TEST_SUITE_P(Stores, StoreContract, kBackends, NameOfBackend());
+INSTANTIATE_TEST_SUITE_P(Stores, StorePolicyContract, kBackends, NameOfBackend());
 
 }  // namespace
 }  // namespace mesh::testing

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "meshd/store/etcd/etcd_admin.h"
 #include "meshd/store/etcd/etcd_keys.h"
 #include "meshd/store/etcd/etcd_store.h"
 #include "meshd/store/record_codec.h"
@@ -43,6 +44,12 @@ class EtcdUnderTest : public StoreUnderTest {
     const auto found = server_.hands().get(keys_.node(node));
     return found ? fmt::format("{}", found->mod_revision()) : "none";
   }
+  std::unique_ptr<StoreAdmin> admin() override {
+    return std::make_unique<EtcdAdmin>(quick_options(relay().port()));
+  }
+  void put_garbage_policy(const std::string& policy) override {
+    server_.hands().put(keys_.policy(policy), "{\"spec\": [");
+  }
   void go_away() override { relay().cut(); }
   void come_back() override { relay().mend(); }
 
@@ -65,11 +72,12 @@ class ProxiedEtcdUnderTest : public EtcdUnderTest {
   EtcdProxy proxy_{server_};
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Stores, StoreContract,
+const auto kBackends =
     ::testing::Values(StoreBackend{"Etcd", make_store_under_test<EtcdUnderTest>},
-                      StoreBackend{"EtcdBehindProxy", make_store_under_test<ProxiedEtcdUnderTest>}),
-    NameOfBackend());
+                      StoreBackend{"EtcdBehindProxy", make_store_under_test<ProxiedEtcdUnderTest>});
+
+INSTANTIATE_TEST_SUITE_P(Stores, StoreContract, kBackends, NameOfBackend());
+INSTANTIATE_TEST_SUITE_P(Stores, StorePolicyContract, kBackends, NameOfBackend());
 
 }  // namespace
 }  // namespace mesh::testing

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "mesh/node_store.h"
+#include "mesh/store_admin.h"
 
 namespace mesh::testing {
 
@@ -34,6 +35,10 @@ class StoreUnderTest {
   virtual std::optional<NodeRecord> get(const std::string& node) = 0;
   // Differs whenever the record was written in between, with the same content too.
   virtual std::string revision(const std::string& node) = 0;
+  // An operator's hand in it; null: this store has none, and the tests that need it are skipped.
+  virtual std::unique_ptr<StoreAdmin> admin() { return nullptr; }
+  // Somebody else's broken policy. For stores with an admin.
+  virtual void put_garbage_policy(const std::string& policy) { (void)policy; }
   // The store is out, and back with what it held; put() and remove() work meanwhile.
   virtual void go_away() = 0;
   virtual void come_back() = 0;
@@ -58,6 +63,22 @@ struct NameOfBackend {
 class StoreContract : public ::testing::TestWithParam<StoreBackend> {
  protected:
   std::unique_ptr<StoreUnderTest> store_ = GetParam().make();
+};
+
+// The same for policies, and for an operator's hand.
+class StorePolicyContract : public StoreContract {
+ protected:
+  void SetUp() override {
+    admin_ = store_->admin();
+    if (!admin_) GTEST_SKIP() << "SKIPPED LOUDLY: this store has no admin yet";
+  }
+
+  void put(const EncryptionPolicy& policy) {
+    const auto put = admin_->put_policy(policy);
+    ASSERT_TRUE(put) << put.error().message;
+  }
+
+  std::unique_ptr<StoreAdmin> admin_;
 };
 
 }  // namespace mesh::testing
