@@ -21,6 +21,7 @@ class ServerProcess {
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;
 
+  pid_t pid() const { return pid_; }
   bool running();
   void kill();  // SIGKILL, and waits
   void stop();  // SIGTERM, and waits

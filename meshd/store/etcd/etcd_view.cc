@@ -197,9 +197,10 @@ void EtcdView::tell_liveness(StoreUpdate& update) {
       if (before != told_silent_.end()) told_silent_.erase(before);
       continue;
     }
+    const Mark* mark = silent(name);
+    if (mark == nullptr && live(name) == nullptr) continue;  // nobody has said anything
     std::optional<WallTime> since;
-    if (const Mark* mark = silent(name); mark != nullptr && live(name) == nullptr)
-      since = mark->since;
+    if (live(name) == nullptr) since = mark->since;
     if (before != told_silent_.end() && before->second == since) continue;
     told_silent_[name] = since;
     update.liveness.push_back({name, since});
