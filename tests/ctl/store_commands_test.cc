@@ -17,6 +17,7 @@ namespace {
 using test::Child;
 using test::ChildOptions;
 using ::testing::HasSubstr;
+using testing::TemporaryDirectory;
 
 struct Outcome {
   int code = -1;

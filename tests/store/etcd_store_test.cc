@@ -2,11 +2,14 @@
 // one line with the remedy, and ends when its cause does.
 #include "meshd/store/etcd/etcd_store.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <thread>
