@@ -143,6 +143,23 @@ TEST_F(EtcdStoreTest, AHungServerIsOutWithinTenSecondsAndStopDoesNotWaitForIt) {
   server_.process().resume();
 }
 
+// The proxy itself goes on answering: it is the watch that says that etcd is not there.
+TEST_F(EtcdStoreTest, AServerThatIsKilledBehindItsProxyIsOutToo) {
+  put(example_record("node-b"));
+  EtcdProxy proxy(server_);
+  ObservedStore client(store(quick_options(proxy.port())));
+  client->publish(example_record("node-a"));
+  ASSERT_TRUE(client.seen().wait_record(example_record("node-a")));
+  const auto killed = Steady::now();
+  server_.kill();
+  ASSERT_TRUE(client.seen().wait_out());
+  EXPECT_LT(Steady::now() - killed, std::chrono::seconds(10));
+  server_.start();
+  put(example_record("node-b", "after"));
+  EXPECT_TRUE(client.seen().wait_record(example_record("node-b", "after")));
+  EXPECT_TRUE(client.seen().now().ever_gone.empty());
+}
+
 // ---- who refuses, and why ----
 
 TEST_F(EtcdStoreTest, AUserWithAWrongPasswordIsRefusedUntilTheFileIsRight) {

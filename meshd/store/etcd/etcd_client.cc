@@ -1,6 +1,7 @@
 #include "meshd/store/etcd/etcd_client.h"
 
 #include <fmt/format.h>
+#include <grpc/support/log.h>
 
 #include <fstream>
 #include <iterator>
@@ -90,6 +91,16 @@ grpc::ChannelArguments channel_arguments(const EtcdOptions& options) {
   return arguments;
 }
 
+// gRPC writes its own lines on standard error, one for each failed attempt. What matters of them
+// comes back as a status.
+void silence_grpc() {
+  static const bool done = [] {
+    gpr_set_log_function([](gpr_log_func_args*) {});
+    return true;
+  }();
+  (void)done;
+}
+
 }  // namespace
 
 Result<void> check_etcd_files(const EtcdOptions& options) {
@@ -138,6 +149,7 @@ Result<std::unique_ptr<EtcdClient>> EtcdClient::open(const EtcdOptions& options,
 }
 
 Result<void> EtcdClient::connect() {
+  silence_grpc();
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   if (is_tls(endpoint_)) {
     auto tls = read_tls(options_);
@@ -175,6 +187,7 @@ Result<void> EtcdClient::ensure_token() {
   etcdserverpb::AuthenticateResponse response;
   const grpc::Status status = auth_->Authenticate(&context, request, &response);
   std::fill(password->begin(), password->end(), '\0');
+  std::fill(request.mutable_password()->begin(), request.mutable_password()->end(), '\0');
   if (is_without_authentication(status)) {
     no_authentication_ = true;
     return {};
