@@ -154,7 +154,7 @@ void Reconciler::gather(Instant now) {
   update_local(now);
   snapshots_.feed(model_, now);
   if (!adopted_ && model_.has_records() && !read_everything_) {
-    model_.adopt(kernel_.mirror());
+    model_.adopt(kernel_.mirror(), now);
     adopted_ = true;
   }
   if (sample_now_ || now.monotonic >= next_sample_) sample_device(now);

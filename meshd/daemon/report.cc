@@ -15,6 +15,8 @@ std::string detail_of(const Peer& peer) {
   if (decision.reason == Reason::kHandshaking && peer.candidate() && peer.active())
     detail = "proving its new key";
   if (decision.reason == Reason::kInvalidRecord) detail += ", the last good one stays in force";
+  if (decision.reason == Reason::kNoRecord && decision.path == Path::kWireguard)
+    detail += ", it is sent to as before for the moment";
   return detail;
 }
 
@@ -115,7 +117,8 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   const auto bytes = [&](NftSet set) { return inputs.traffic.bytes(node, set); };
   status.plaintext_rx_bytes = bytes(NftSet::kRxPlaintext);
   status.plaintext_tx_bytes = bytes(NftSet::kTxPlaintext);
-  status.dropped_bytes = bytes(NftSet::kTxRequired) + bytes(NftSet::kRxRequired);
+  status.dropped_bytes =
+      bytes(NftSet::kTxRequired) + bytes(NftSet::kRxRequired) + bytes(NftSet::kClosedHop);
   status.foreign_source_bytes = bytes(NftSet::kForeign);
   return status;
 }
