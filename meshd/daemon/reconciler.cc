@@ -60,6 +60,7 @@ void Reconciler::on_store_update(const StoreUpdate& update) {
   const Instant now = clock_.now();
   const std::size_t changes = model_.apply(update, now);
   snapshots_.on_store_update(update);
+  silent_nodes_.on_store_update(update);
   metrics_.count_store_events(changes);
   if (changes != 0) store_changed_ = now.wall;
   if (!store_seen_ || update.in_sync != store_in_sync_) {
@@ -121,6 +122,7 @@ MonotonicTime Reconciler::pass() {
     decide(now);
     // On the word of a snapshot nothing is published: the store may hold what another wrote since.
     if (model_.store_answered()) keep_own_record(now);
+    if (store_in_sync_) forget_silent_nodes(now);
     snapshots_.keep(model_, now);
     // On its way out, and nobody sends to it any more: the next pass takes the device down.
     if (drain_.steer(model_, kernel_.mirror(), store_in_sync_, now.monotonic))
@@ -346,6 +348,27 @@ void Reconciler::keep_own_record(Instant now) {
   }
 }
 
+void Reconciler::forget_silent_nodes(Instant now) {
+  if (!options_.forget) return;
+  const SilentNodes::Acts acts =
+      silent_nodes_.decide(model_, kernel_.mirror(), config_.store.forget_after, now);
+  for (const std::string& node : acts.ask) model_.ask(node);
+  if (!acts.ask.empty()) again_at_once_ = true;
+  for (const std::string& node : acts.forget) {
+    log::info("the node has been silent for too long: its record is removed", {{"peer", node}});
+    options_.forget(node);
+  }
+}
+
+Result<void> Reconciler::may_delete(const std::string& node) const {
+  const std::string alive =
+      node == model_.local().name
+          ? node + " is this node itself, and would publish its record again"
+          : silent_nodes_.signs_of_life(node, model_, kernel_.mirror(), clock_.now().wall);
+  if (alive.empty()) return {};
+  return make_error(ErrorCode::kBusy, "{}: --force deletes its record all the same", alive);
+}
+
 // The record says what is known to be so: nothing of a device that is on its way, and a key only
 // when the device works.
 bool Reconciler::record_may_change(Instant now) const {
@@ -428,6 +451,7 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   consider(model_.deadline(now.monotonic));
   consider(drain_.next());
   consider(former_ports_.next());
+  consider(silent_nodes_.next());
   // Whatever is late, the loop breathes.
   return std::max(next, now.monotonic + kShortestPause);
 }
