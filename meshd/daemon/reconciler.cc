@@ -38,7 +38,7 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       options_(std::move(options)),
       kernel_(dataplane),
       device_(dataplane, metrics, problems_),
-      own_record_(options_.publish),
+      own_record_(options_.publish, config_.store.type == StoreType::kKubernetes),
       drain_(options_.drain_file, problems_),
       addresses_(dataplane, problems_),
       diversions_(dataplane, problems_),
@@ -214,6 +214,8 @@ void Reconciler::update_local(Instant now) {
   LocalNode local = local_from_config(config_);
   local.former_ports = former_ports_.at(now.monotonic);
   const Mirror& mirror = kernel_.mirror();
+  if (config_.store.type == StoreType::kKubernetes)
+    fill_from_node_object(local, model_.own_record(), model_.local(), mirror, problems_);
   if (local.addresses.empty())
     local.addresses = addresses_.find(mirror, model_.local().addresses, now.monotonic);
   fill_from_links(local, config_, mirror);

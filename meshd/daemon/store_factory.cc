@@ -4,6 +4,8 @@
 #include "meshd/store/directory_store.h"
 #include "meshd/store/etcd/etcd_admin.h"
 #include "meshd/store/etcd/etcd_store.h"
+#include "meshd/store/kubernetes/kubernetes_admin.h"
+#include "meshd/store/kubernetes/kubernetes_store.h"
 
 namespace mesh {
 namespace {
@@ -38,8 +40,12 @@ Result<std::unique_ptr<NodeStore>> make_store(const Config& config) {
       if (auto checked = check_etcd_files(options); !checked) return checked.error();
       return std::unique_ptr<NodeStore>(std::make_unique<EtcdStore>(std::move(options)));
     }
-    case StoreType::kKubernetes:
-      break;
+    case StoreType::kKubernetes: {
+      KubernetesStoreOptions options;
+      options.kubeconfig = config.store.kubernetes.kubeconfig;
+      options.patch_kubeconfig = config.store.kubernetes.patch_kubeconfig;
+      return std::unique_ptr<NodeStore>(std::make_unique<KubernetesStore>(options));
+    }
   }
   return not_there(config);
 }
@@ -55,7 +61,8 @@ Result<std::unique_ptr<StoreAdmin>> make_store_admin(const Config& config) {
       return std::unique_ptr<StoreAdmin>(std::make_unique<EtcdAdmin>(std::move(options)));
     }
     case StoreType::kKubernetes:
-      break;
+      return std::unique_ptr<StoreAdmin>(
+          std::make_unique<KubernetesAdmin>(config.store.kubernetes.kubeconfig));
   }
   return not_there(config);
 }
