@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "meshd/store/etcd/etcd_own.h"
 #include "meshd/store/etcd/etcd_txn.h"
 
 namespace mesh::testing {
@@ -88,7 +89,8 @@ std::int64_t EtcdHands::revision() {
 bool EtcdHands::answers() {
   etcdserverpb::RangeRequest request;
   request.set_key("x");
-  return client_->range(request).has_value();
+  const auto answer = client_->range(request);
+  return answer || !is_connection_error(answer.error());  // a refusal is an answer
 }
 
 // ---- EtcdServer ----

@@ -213,8 +213,8 @@ class EtcdStore::Worker {
     const MonotonicTime now = monotonic_now();
     std::string problems = end.error.message;
     // What breaks again at once is not mended by trying at once.
-    const bool too_soon = now - recovered_at_ < kRecoveredAtMost;
-    recovered_at_ = now;
+    MonotonicTime& last = end.read_again ? read_again_at_ : recovered_at_;
+    const bool too_soon = now - std::exchange(last, now) < kRecoveredAtMost;
     bool read_again = end.read_again;
     const Duration patience = std::max<Duration>(
         std::chrono::milliseconds(200),
@@ -296,6 +296,7 @@ class EtcdStore::Worker {
   std::size_t next_endpoint_ = 0;
   MonotonicTime attach_at_{};
   MonotonicTime recovered_at_{};
+  MonotonicTime read_again_at_{};
   Duration pause_;
   std::minstd_rand random_{std::random_device{}()};
   std::string outage_;

@@ -72,8 +72,10 @@ void EtcdWatch::run() {
 
 bool EtcdWatch::keep(etcdserverpb::WatchResponse response) {
   if (response.canceled() || response.compact_revision() != 0) {
-    end({to_watch_error(response.cancel_reason(), client_.endpoint(), options_),
-         response.compact_revision() != 0});
+    const bool compacted = response.compact_revision() != 0;
+    const std::string reason =
+        compacted ? "what happened since is compacted" : response.cancel_reason();
+    end({to_watch_error(reason, client_.endpoint(), options_), compacted});
     return false;
   }
   if (response.created() && is_another_store(response.header())) {
