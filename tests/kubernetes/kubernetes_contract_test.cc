@@ -37,10 +37,12 @@ class KubernetesUnderTest : public StoreUnderTest {
       return;
     }
     json metadata = {{"labels", record.labels}, {"annotations", record.annotations}};
-    for (const char* field : {"labels", "annotations"})
-      for (const auto& [key, value] :
-           present.body()["metadata"].value(field, json::object()).items())
+    const json before = present.body()["metadata"];
+    for (const char* field : {"labels", "annotations"}) {
+      const json values = before.value(field, json::object());
+      for (const auto& [key, value] : values.items())
         if (!metadata[field].contains(key)) metadata[field][key] = nullptr;
+    }
     server_.must("PATCH", path_of(record.name), {{"metadata", metadata}});
   }
   void fill(const std::vector<NodeRecord>& records) override {
@@ -79,8 +81,8 @@ class KubernetesUnderTest : public StoreUnderTest {
     const StoreEntry entry = entry_of_node(body);
     if (!std::holds_alternative<NodeRecord>(entry)) return std::nullopt;
     NodeRecord record = std::get<NodeRecord>(entry);
-    for (const auto& [key, value] : body["metadata"].value("annotations", json::object()).items())
-      record.annotations[key] = value;
+    const json annotations = body["metadata"].value("annotations", json::object());
+    for (const auto& [key, value] : annotations.items()) record.annotations[key] = value;
     return record;
   }
   std::string revision(const std::string& node) override {

@@ -305,7 +305,15 @@ TEST_F(KubernetesStoreTest, PoliciesAreReadAndWatchedLikeNodes) {
 TEST_F(KubernetesStoreTest, AClusterWithoutTheirDefinitionHasNoPolicies) {
   const std::string definition =
       "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/encryptionpolicies.meshd.io";
+  const auto wait_for_status = [&](long status) {
+    for (int i = 0; i < 500; ++i) {
+      if (server_->request("GET", "/apis/meshd.io/v1/encryptionpolicies").status == status) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    ADD_FAILURE() << "never " << status;
+  };
   server_->must("DELETE", definition);
+  wait_for_status(404);
   put(example_record("node-b"));
   ObservedStore client(this->client());
   ASSERT_TRUE(client.seen().wait_in_sync());
@@ -313,11 +321,7 @@ TEST_F(KubernetesStoreTest, AClusterWithoutTheirDefinitionHasNoPolicies) {
   EXPECT_TRUE(client.seen().now().has("node-b"));
   const auto [code, said] = server_->kubectl("apply -k " MESHD_KUBERNETES_PACKAGE);
   EXPECT_EQ(code, 0) << said;
-  // Served again, for the tests that follow.
-  for (int i = 0;
-       i < 100 && server_->request("GET", "/apis/meshd.io/v1/encryptionpolicies").status != 200;
-       ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  wait_for_status(200);  // for the tests that follow
 }
 
 }  // namespace
