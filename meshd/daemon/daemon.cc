@@ -97,6 +97,7 @@ Result<void> Daemon::open() {
   options.version = kVersion;
   options.drain_file = config_.keys.directory / "drained";
   options.publish = [this](NodeRecord record) { store_->publish(std::move(record)); };
+  options.forget = [this](const std::string& node) { store_->forget(node); };
   options.report = [this](std::shared_ptr<const Status> status) {
     status_.store(std::move(status));
   };
@@ -256,8 +257,8 @@ Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&
   if (stopping_) return make_error(ErrorCode::kUnavailable, "meshd is stopping");
   auto promise = std::make_shared<std::promise<Result<std::string>>>();
   auto answer = promise->get_future();
-  loop_->post([this, promise, name = std::string(name), arguments] {
-    promise->set_value(execute(name, arguments));
+  loop_->post([this, promise, name = std::string(name), node = arguments.value("node", "")] {
+    promise->set_value(execute(name, node));
   });
   if (answer.wait_for(kCommandTimeout) != std::future_status::ready)
     return make_error(ErrorCode::kTimeout, "meshd is busy: it did not answer within {} s",
@@ -265,10 +266,14 @@ Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&
   return answer.get();
 }
 
-Result<std::string> Daemon::execute(const std::string& name, const nlohmann::json& arguments) {
+Result<std::string> Daemon::execute(const std::string& name, const std::string& node) {
   if (name == "reload") return reload();
   if (name == "plan") return reconciler_->preview();
-  if (name == "forget") return forget(arguments);
+  if (name == "forget") return forget(node);
+  if (name == "may-delete") {
+    auto allowed = reconciler_->may_delete(node);
+    return allowed ? Result<std::string>(std::string()) : allowed.error();
+  }
   const bool drain = name == "drain";
   if (!drain && name != "resume")
     return make_error(ErrorCode::kUnsupported, "this meshd has no command '{}'", name);
@@ -278,14 +283,10 @@ Result<std::string> Daemon::execute(const std::string& name, const nlohmann::jso
   return std::string(drain ? "leaving the mesh\n" : "back in the mesh\n");
 }
 
-Result<std::string> Daemon::forget(const nlohmann::json& arguments) {
-  const auto node = arguments.find("node");
-  if (node == arguments.end() || !node->is_string())
-    return make_error(ErrorCode::kInvalid, "forget: 'node' must be a node's name");
-  if (auto forgotten = reconciler_->forget(node->get<std::string>()); !forgotten)
-    return forgotten.error();
+Result<std::string> Daemon::forget(const std::string& node) {
+  if (auto forgotten = reconciler_->forget(node); !forgotten) return forgotten.error();
   act();
-  return node->get<std::string>() + ": forgotten on this node\n";
+  return node + ": forgotten on this node\n";
 }
 
 // --- --guard ---

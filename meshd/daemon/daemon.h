@@ -45,7 +45,7 @@ class Daemon final : private ApiBackend {
   Result<void> open();
   SnapshotPort open_snapshots();
   void close_at_start(const Snapshot& snapshot);
-  Result<std::string> forget(const nlohmann::json& arguments);
+  Result<std::string> forget(const std::string& node);
   Result<void> start_api();
   void act();  // a pass, now
   Result<std::string> reload();
@@ -54,7 +54,7 @@ class Daemon final : private ApiBackend {
   std::shared_ptr<const Status> status() override;
   ServiceHealth health() override;
   Result<std::string> command(std::string_view name, const nlohmann::json& arguments) override;
-  Result<std::string> execute(const std::string& name, const nlohmann::json& arguments);
+  Result<std::string> execute(const std::string& name, const std::string& node);
 
   Config config_;
   std::filesystem::path config_file_;

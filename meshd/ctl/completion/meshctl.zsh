@@ -17,8 +17,9 @@ _meshctl() {
     'reload:read the configuration again'
     'drain:leave the mesh without losing a packet'
     'resume:come back after a drain'
-    'node:what is done about one record (forget NODE)'
     'nodes:what the store holds'
+    'node:delete or forget the record of a node'
+    'store:copy one store into another'
     'version:versions of meshctl and meshd'
     'completion:completion script for a shell'
   )
