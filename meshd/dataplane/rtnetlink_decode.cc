@@ -14,6 +14,8 @@ namespace {
 
 // Selectors that came after Debian 12's headers (6.2 to 6.15); the kernel sends them only when set.
 constexpr std::uint16_t kFraDscp = 25;
+constexpr std::uint16_t kFraSportMask = 28;
+constexpr std::uint16_t kFraDportMask = 29;
 constexpr std::uint16_t kFraDscpMask = 30;
 
 Error malformed(std::string_view what) {
@@ -166,6 +168,14 @@ bool take_ports(const NetlinkAttribute& attribute, PortRange& ports) {
   return true;
 }
 
+// Since 6.15 every rule of a single port has one; with all bits it says nothing more.
+bool take_port_mask(const NetlinkAttribute& attribute, Rule& rule) {
+  std::uint16_t mask = 0;
+  if (!take(attribute, mask)) return false;
+  rule.more_selectors |= mask != 0xffff;
+  return true;
+}
+
 // A protocol that a Rule cannot name is another selector.
 bool take_ip_protocol(const NetlinkAttribute& attribute, Rule& rule) {
   std::uint8_t number = 0;
@@ -209,6 +219,9 @@ bool take_rule_attribute(const NetlinkAttribute& attribute, Rule& rule, RuleAddr
       return take_ports(attribute, rule.source_ports);
     case FRA_DPORT_RANGE:
       return take_ports(attribute, rule.destination_ports);
+    case kFraSportMask:
+    case kFraDportMask:
+      return take_port_mask(attribute, rule);
     case FRA_PROTOCOL:
       return take(attribute, rule.protocol);
     case FRA_SUPPRESS_PREFIXLEN:  // always sent; all ones: off
