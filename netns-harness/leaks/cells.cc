@@ -73,6 +73,10 @@ void reboot(Lab& lab, const Act& meanwhile, bool guard) {
   if (guard) (void)node.run({find_binary("meshd"), "--guard", "--config", node.config_path()});
   if (!guard) node.start();
   if (!guard) (void)wait_until([&] { return node.try_status().has_value(); }, milliseconds(10'000));
+  // What waits for its neighbour's address was let out before the guard stood; no host that was
+  // started again has any.
+  for (const char* family : {"-4", "-6"})
+    (void)node.run({"ip", family, "neigh", "flush", "dev", "eth0", "nud", "all"});
   lab.plug_cable(node);
   if (!guard) return;
   std::this_thread::sleep_for(milliseconds(500) * patience());
