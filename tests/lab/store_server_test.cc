@@ -1,5 +1,6 @@
 // Meshes whose store is a server: as on a directory, and whatever happens to the server.
 #include "fixture.h"
+#include "lab/process.h"
 
 namespace mesh::lab {
 namespace {
@@ -14,6 +15,12 @@ std::uint32_t probes_of(const MeshParam& param, std::uint32_t quick_seconds) {
 
 class OnEtcd : public MeshTest {
  protected:
+  void SetUp() override {
+    MeshTest::SetUp();
+    if (IsSkipped()) return;
+    for (const char* program : {"etcd", "etcdctl"})
+      if (find_program(program).empty()) GTEST_SKIP() << program << " is not installed here";
+  }
   static LabSpec etcd_spec(int nodes) {
     LabSpec wanted = spec(nodes);
     wanted.store = StoreKind::kEtcd;
