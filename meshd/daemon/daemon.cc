@@ -235,20 +235,25 @@ ServiceHealth Daemon::health() {
   return health;
 }
 
-Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&) {
+Result<std::string> Daemon::command(std::string_view name, const nlohmann::json& arguments) {
   if (stopping_) return make_error(ErrorCode::kUnavailable, "meshd is stopping");
   auto promise = std::make_shared<std::promise<Result<std::string>>>();
   auto answer = promise->get_future();
-  loop_->post([this, promise, name = std::string(name)] { promise->set_value(execute(name)); });
+  loop_->post([this, promise, name = std::string(name), arguments] {
+    promise->set_value(execute(name, arguments));
+  });
   if (answer.wait_for(kCommandTimeout) != std::future_status::ready)
     return make_error(ErrorCode::kTimeout, "meshd is busy: it did not answer within {} s",
                       kCommandTimeout.count());
   return answer.get();
 }
 
-Result<std::string> Daemon::execute(const std::string& name) {
+Result<std::string> Daemon::execute(const std::string& name, const nlohmann::json& arguments) {
   if (name == "reload") return reload();
   if (name == "plan") return reconciler_->preview();
+  if (name == "explain")
+    return reconciler_->explain(arguments.value("node", ""),
+                                arguments.value("other", config_.node.name));
   const bool drain = name == "drain";
   if (!drain && name != "resume")
     return make_error(ErrorCode::kUnsupported, "this meshd has no command '{}'", name);

@@ -47,6 +47,7 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
   set_scope();
   // Whose record is mine must be known before the first one comes.
   model_.set_local(local_from_config(config_), clock_.now());
+  model_.remember_policies(snapshots_.policies());
 }
 
 void Reconciler::set_scope() {
