@@ -60,6 +60,11 @@ void Reconciler::set_scope() {
 void Reconciler::on_store_update(const StoreUpdate& update) {
   const Instant now = clock_.now();
   const std::size_t changes = model_.apply(update, now);
+  for (const PolicyChange& change : update.policies)
+    if (const auto refused = model_.policies().refused().find(change.policy);
+        refused != model_.policies().refused().end())
+      log::warn("a policy cannot be read",
+                {{"policy", change.policy}, {"reason", refused->second.message}});
   snapshots_.on_store_update(update);
   metrics_.count_store_events(changes);
   if (changes != 0) store_changed_ = now.wall;
