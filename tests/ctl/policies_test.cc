@@ -126,12 +126,12 @@ TEST_F(MeshctlPolicies, SaysEveryMistakeWithItsPlaceAndWritesNothing) {
   const std::string start = "meshctl: " + path + ":";
   EXPECT_THAT(
       lines,
-      ElementsAre(StartsWith(start + "12:20: spec.selector: column 6: expected ==, !="),
-                  AllOf(StartsWith(start + "18:13: spec.selektor: unknown key"),
+      ElementsAre(StartsWith(start + "12:19: spec.selector: column 6: expected ==, !="),
+                  AllOf(StartsWith(start + "19:13: spec.selektor: unknown key"),
                         HasSubstr("did you mean selector?")),
-                  AllOf(StartsWith(start + "24:17: spec.peerSelector: column 5: expected a label")),
-                  AllOf(StartsWith(start + "31:11: spec.action"), HasSubstr("Require?")),
-                  AllOf(StartsWith(start + "34:18: a second policy 'web'"), HasSubstr(":3:18")),
+                  AllOf(StartsWith(start + "26:17: spec.peerSelector: column 5: expected a label")),
+                  AllOf(StartsWith(start + "34:11: spec.action"), HasSubstr("Require?")),
+                  AllOf(StartsWith(start + "38:18: a second policy 'web'"), HasSubstr(":3:18")),
                   "meshctl: nothing was written"));
   EXPECT_TRUE(store_.policies().empty());
 }
