@@ -218,7 +218,7 @@ finish() {
 }
 
 # shellcheck disable=SC2086
-need $build_packages $lab_packages $check_packages $($vm && echo $vm_packages || true) $($full && echo $full_packages || true)
+need $build_packages $lab_packages $store_packages $check_packages $($vm && echo $vm_packages || true) $($full && echo $full_packages || true)
 
 try_build() { # PRESET: whether it builds; a failure is counted
   started=$SECONDS

@@ -12,6 +12,7 @@ std::vector<NftSet> sets_of(const Accounting::Prefix& prefix, Family family) {
   if (family == Family::kIpv4) sets.push_back(NftSet::kPeer);  // IPv6 has no reverse-path check
   if (prefix.workload) sets.push_back(NftSet::kForeign);
   if (prefix.address) sets.push_back(NftSet::kPeerAddress);
+  if (prefix.address && prefix.closed) sets.push_back(NftSet::kClosedHop);
   if (prefix.workload && prefix.required)
     sets.insert(sets.end(), {NftSet::kTxRequired, NftSet::kRxRequired});
   return sets;
@@ -19,7 +20,8 @@ std::vector<NftSet> sets_of(const Accounting::Prefix& prefix, Family family) {
 
 constexpr std::array kPeerSets{NftSet::kPeerAddress, NftSet::kPeer,        NftSet::kForeign,
                                NftSet::kTxWireguard, NftSet::kRxWireguard, NftSet::kTxPlaintext,
-                               NftSet::kRxPlaintext, NftSet::kTxRequired,  NftSet::kRxRequired};
+                               NftSet::kRxPlaintext, NftSet::kTxRequired,  NftSet::kRxRequired,
+                               NftSet::kClosedHop};
 
 }  // namespace
 

@@ -96,6 +96,7 @@ Result<void> Daemon::open() {
   options.version = kVersion;
   options.drain_file = config_.keys.directory / "drained";
   options.publish = [this](NodeRecord record) { store_->publish(std::move(record)); };
+  options.forget = [this](const std::string& node) { store_->forget(node); };
   options.report = [this](std::shared_ptr<const Status> status) {
     status_.store(std::move(status));
   };
@@ -254,6 +255,10 @@ Result<std::string> Daemon::execute(const std::string& name, const nlohmann::jso
   if (name == "explain")
     return reconciler_->explain(arguments.value("node", ""),
                                 arguments.value("other", config_.node.name));
+  if (name == "may-delete") {
+    auto allowed = reconciler_->may_delete(arguments.value("node", ""));
+    return allowed ? Result<std::string>(std::string()) : allowed.error();
+  }
   const bool drain = name == "drain";
   if (!drain && name != "resume")
     return make_error(ErrorCode::kUnsupported, "this meshd has no command '{}'", name);

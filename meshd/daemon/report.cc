@@ -20,6 +20,8 @@ std::string detail_of(const Peer& peer) {
   if (decision.state == State::kBlocked && policy.mode == Mode::kRequire)
     detail += fmt::format(" (the policy {} requires encryption)", policy.policy);
   if (decision.reason == Reason::kInvalidRecord) detail += ", the last good one stays in force";
+  if (decision.reason == Reason::kNoRecord && decision.path == Path::kWireguard)
+    detail += ", it is sent to as before for the moment";
   return detail;
 }
 
@@ -122,7 +124,8 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   const auto bytes = [&](NftSet set) { return inputs.traffic.bytes(node, set); };
   status.plaintext_rx_bytes = bytes(NftSet::kRxPlaintext);
   status.plaintext_tx_bytes = bytes(NftSet::kTxPlaintext);
-  status.dropped_bytes = bytes(NftSet::kTxRequired) + bytes(NftSet::kRxRequired);
+  status.dropped_bytes =
+      bytes(NftSet::kTxRequired) + bytes(NftSet::kRxRequired) + bytes(NftSet::kClosedHop);
   status.foreign_source_bytes = bytes(NftSet::kForeign);
   return status;
 }

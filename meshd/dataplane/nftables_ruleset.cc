@@ -29,6 +29,7 @@ constexpr std::array<SetInfo, kNftSetCount> kSets{{
     {NftSet::kRxPlaintext, true, "counts what came from peers unencrypted"},
     {NftSet::kTxRequired, true, "sent to these unencrypted: dropped and counted"},
     {NftSet::kRxRequired, true, "received from these unencrypted: dropped and counted"},
+    {NftSet::kClosedHop, true, "encrypted peers: what would be forwarded to them is dropped"},
 }};
 
 constexpr std::array kFamilies{Family::kIpv4, Family::kIpv6};
@@ -98,6 +99,8 @@ Chain leaves(Family family, const NftSpec& spec) {
             "node to node, WireGuard's own packets too: neither counted nor guarded"},
            {for_family(family, "{ip} daddr @tx_required{n} drop"),
             "guard: has to go through WireGuard"},
+           {for_family(family, "{ip} daddr @own{n} rt {ip} nexthop @closed_hop{n} drop"),
+            "guard: a prefix of this node, at another one by now: not there in plaintext"},
            {for_family(family, "{ip} saddr @own{n} {ip} daddr @tx_plaintext{n} return"),
             "count: goes unencrypted"}}};
 }
@@ -166,6 +169,13 @@ Chain output(const NftSpec& spec) {
 
 Chain forward(const NftSpec& spec) {
   Chain chain{"forward", "type filter hook forward priority mangle; policy accept;", {}};
+  for (const Family family : kFamilies)
+    chain.rules.push_back(
+        {fmt::format("iifname \"{0}\" oifname != \"{0}\" {1}", spec.device,
+                     for_family(family, "rt {ip} nexthop @closed_hop{n} drop")),
+         for_family(family,
+                    "guard: IPv{n} that came encrypted does not leave to an encrypted peer "
+                    "in plaintext")});
   for (const auto& [direction, comment] :
        {std::pair("oifname", "TCP into the mesh: segments that fit its MTU"),
         std::pair("iifname", "TCP out of the mesh: segments that fit its MTU")})

@@ -14,6 +14,8 @@
 //   rule.
 // - What must be encrypted and is not is dropped, on arrival and on leaving, whichever socket or
 //   route it came from.
+// - What came through the mesh, and what goes to a prefix of @own, is not handed to a peer in
+//   @closed_hop past the mesh: a prefix that moves is for a moment where its packets no longer are.
 // - The maximum segment size of forwarded TCP connections through the mesh fits its MTU.
 //
 // Review notes: a rule that looks at a counting set must have every other condition before it. The

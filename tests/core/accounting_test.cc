@@ -185,6 +185,8 @@ bool belongs(const Accounting::Prefix& prefix, NftSet set, Family family) {
       return prefix.address;
     case NftSet::kPeer:
       return family == Family::kIpv4;
+    case NftSet::kClosedHop:
+      return prefix.address && prefix.closed;
     case NftSet::kTxRequired:
     case NftSet::kRxRequired:
       return prefix.workload && prefix.required;
@@ -246,7 +248,7 @@ TEST_P(AccountingModel, RandomChangesEqualTheNaiveModelAndAFreshStart) {
           continue;
         }
         Accounting::Prefix value{"n" + std::to_string(pick(1, 4)), pick(0, 3) != 0, pick(0, 3) == 0,
-                                 pick(0, 1) == 0};
+                                 pick(0, 1) == 0, pick(0, 1) == 0};
         accounting.put(prefix, value);
         prefixes[prefix] = value;
       }

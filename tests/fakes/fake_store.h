@@ -46,6 +46,14 @@ class FakeStore final : public NodeStore {
     change_policy(name, std::make_shared<const PolicyEntry>(BadRecord{std::move(message)}));
   }
   void remove_policy(const std::string& name) { change_policy(name, nullptr); }
+  // Empty: the node lives.
+  void say_silent(const std::string& name, std::optional<WallTime> since) {
+    StoreUpdate update{true, "", false, {}};
+    update.liveness.push_back({name, since});
+    send(std::move(update));
+  }
+  void forget(const std::string& name) override { forgotten_.push_back(name); }
+  const std::vector<std::string>& forgotten() const { return forgotten_; }
   void go_out(std::string error) {
     answers_ = false;
     send({false, std::move(error), false, {}});
@@ -103,6 +111,7 @@ class FakeStore final : public NodeStore {
   std::optional<NodeRecord> published_;
   bool wants_write_ = false;
   int publications_ = 0;
+  std::vector<std::string> forgotten_;
 };
 
 }  // namespace mesh::test

@@ -6,13 +6,13 @@ _meshctl_policies() {
 }
 _meshctl() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} word command=
-  local commands='status peer plan graph reload drain resume nodes apply get delete explain version completion'
+  local commands='status peer plan graph reload drain resume nodes node store apply get delete explain version completion'
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     [[ " $commands " == *" $word "* ]] && { command=$word; break; }
   done
   COMPREPLY=()
   case $previous in
-    --socket)
+    --socket | --from | --to)
       mapfile -t COMPREPLY < <(compgen -f -- "$current")
       return ;;
     --color)
@@ -41,6 +41,8 @@ _meshctl() {
     get) words='policies --output' ;;
     delete) words="policy $(_meshctl_policies)" ;;
     explain) words="--output $(meshctl nodes -o name 2>/dev/null)" ;;
+    node) words="delete --yes --force $(meshctl nodes -o name 2>/dev/null)" ;;
+    store) words='copy --from --to' ;;
     completion) words='bash zsh fish' ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words --socket --timeout --help" -- "$current")
