@@ -19,7 +19,7 @@ namespace {
 constexpr std::chrono::milliseconds kDrainPoll(200);
 
 // Only after a reader of the schema has accepted the text.
-std::string as_document(const std::string& text, const std::string& output) {
+std::string text_as_document(const std::string& text, const std::string& output) {
   return as_document(Json::parse(text), output);
 }
 
@@ -124,7 +124,8 @@ Result<ExitCode> show_status(const Client& client, const StatusOptions& options)
   const WallTime now = std::chrono::system_clock::now();
   const bool met = summarize(status).of(State::kEncrypted) == status.peers.size();
   const ExitCode code = options.check && !met ? ExitCode::kCheckNotMet : ExitCode::kDone;
-  if (is_document(options.output)) return finish(as_document(fetched->text, options.output), code);
+  if (is_document(options.output))
+    return finish(text_as_document(fetched->text, options.output), code);
   if (options.check) return finish(check_report(status, now), code);
   return finish(render_table(status, {.wide = options.output == "wide",
                                       .color = use_color(options.color),
@@ -139,7 +140,7 @@ Result<ExitCode> show_peer(const Client& client, const std::string& node,
   if (!text) return text.error();
   const auto peer = peer_from_json(*text);
   if (!peer) return peer.error().at("meshd's answer");
-  if (is_document(output)) return finish(as_document(*text, output));
+  if (is_document(output)) return finish(text_as_document(*text, output));
   return finish(render_peer(*peer, std::chrono::system_clock::now()));
 }
 
