@@ -10,6 +10,7 @@ build_packages="g++ cmake make ninja-build pkg-config libmnl-dev libnl-3-dev lib
   protobuf-compiler-grpc libgtest-dev libgmock-dev libbenchmark-dev"
 lab_packages="iproute2 nftables wireguard-tools wireguard-go iputils-ping procps util-linux kmod"
 store_packages="etcd-server etcd-client openssl"
+api_server_packages="golang-go dpkg-dev rsync jq make"
 vm_packages="qemu-system-x86 busybox-static kmod binutils"
 check_packages="clang-format-14"
 full_packages="clang-14 clang-tidy-14 libclang-rt-14-dev"

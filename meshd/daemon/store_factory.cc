@@ -10,12 +10,6 @@
 namespace mesh {
 namespace {
 
-Error not_there(const Config& config) {
-  return make_error(ErrorCode::kUnsupported,
-                    "store.type: this meshd has no {} store: use directory",
-                    to_string(config.store.type));
-}
-
 EtcdOptions etcd_options(const EtcdStoreConfig& config) {
   EtcdOptions options;
   options.endpoints = config.endpoints;
@@ -47,7 +41,7 @@ Result<std::unique_ptr<NodeStore>> make_store(const Config& config) {
       return std::unique_ptr<NodeStore>(std::make_unique<KubernetesStore>(options));
     }
   }
-  return not_there(config);
+  return make_error(ErrorCode::kInternal, "store.type: not a kind of store");
 }
 
 Result<std::unique_ptr<StoreAdmin>> make_store_admin(const Config& config) {
@@ -64,7 +58,7 @@ Result<std::unique_ptr<StoreAdmin>> make_store_admin(const Config& config) {
       return std::unique_ptr<StoreAdmin>(
           std::make_unique<KubernetesAdmin>(config.store.kubernetes.kubeconfig));
   }
-  return not_there(config);
+  return make_error(ErrorCode::kInternal, "store.type: not a kind of store");
 }
 
 }  // namespace mesh

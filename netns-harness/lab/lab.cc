@@ -234,7 +234,12 @@ void Lab::configure(Node& node) {
   config["keys"]["directory"] = node.directory() + "/keys";
   config["log"]["level"] = "debug";
   node.configure(YAML::Dump(config));
-  if (store_server_) node.configure(store_server_->configuration(node.name()));
+  if (!store_server_) return;
+  node.configure(store_server_->configuration(node.name()));
+  std::vector<Cidr> cidrs;
+  for (const Family family : list(spec_.workloads))
+    cidrs.push_back(plan::prefix(node.index(), family));
+  store_server_->admit(node.name(), node.addresses_, cidrs);
 }
 
 Node& Lab::node(const std::string& name) {

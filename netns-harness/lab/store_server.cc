@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "lab/error.h"
+#include "lab/kubernetes_server.h"
 
 namespace mesh::lab {
 namespace {
@@ -84,6 +85,8 @@ std::unique_ptr<StoreServer> make_store_server(StoreKind kind, const NetworkName
       return nullptr;
     case StoreKind::kEtcd:
       return std::make_unique<EtcdServer>(network, address, directory);
+    case StoreKind::kKubernetes:
+      return make_kubernetes_server(network, address, directory);
   }
   return nullptr;
 }

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "lab/namespace.h"
 #include "lab/process.h"
@@ -23,6 +24,12 @@ class StoreServer {
   [[nodiscard]] virtual std::string configuration(const std::string& node) const = 0;
   // Starts it with what it held before; returns when it answers.
   virtual void start() = 0;
+  // The machine of a node joins, where that makes its record (Kubernetes), of which meshd then
+  // writes its annotations alone.
+  virtual void admit(const std::string& node, const std::vector<IpAddress>& addresses,
+                     const std::vector<Cidr>& cidrs) {
+    (void)node, (void)addresses, (void)cidrs;
+  }
   virtual void kill() = 0;  // SIGKILL
   // Somebody else's hands in the store. `record`: JSON.
   [[nodiscard]] virtual bool has(const std::string& node) const = 0;

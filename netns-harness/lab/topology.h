@@ -29,7 +29,7 @@ struct NodeSpec {
 };
 
 // Where the nodes keep their records: a shared directory, or a server on the underlay.
-enum class StoreKind { kDirectory, kEtcd };
+enum class StoreKind { kDirectory, kEtcd, kKubernetes };
 
 struct LabSpec {
   std::string id;  // empty: a random one

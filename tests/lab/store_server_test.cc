@@ -1,5 +1,6 @@
 // Meshes whose store is a server: as on a directory, and whatever happens to the server.
 #include "fixture.h"
+#include "lab/api_server_setup.h"
 
 namespace mesh::lab {
 namespace {
@@ -12,22 +13,38 @@ std::uint32_t probes_of(const MeshParam& param, std::uint32_t quick_seconds) {
   return 200 * (is_quick ? quick_seconds : 60);
 }
 
-class OnEtcd : public MeshTest {
+class OnServer : public MeshTest {
  protected:
-  static LabSpec etcd_spec(int nodes) {
+  static LabSpec server_spec(StoreKind kind, int nodes) {
     LabSpec wanted = spec(nodes);
-    wanted.store = StoreKind::kEtcd;
+    wanted.store = kind;
     return wanted;
   }
+  // The scenarios that hold whatever the server.
+  void peers_are_as_on_a_directory(StoreKind kind);
+  void a_killed_server_costs_nothing(StoreKind kind);
+
   static bool in_sync(const Node& node) {
     const auto status = node.try_status();
     return status && (*status)["store"].value("inSync", false);
   }
 };
+class OnEtcd : public OnServer {};
 INSTANTIATE_MESH_TESTS(OnEtcd);
 
-TEST_P(OnEtcd, PeersAreEncryptedOrInPlaintextAsOnADirectory) {
-  LabSpec wanted = etcd_spec(5);
+class OnKubernetes : public OnServer {
+ protected:
+  void SetUp() override {
+    if (kube_apiserver().empty())
+      GTEST_SKIP() << "no kube-apiserver: netns-harness/kubernetes/build-apiserver.sh builds it, "
+                      "and said why it could not";
+    OnServer::SetUp();
+  }
+};
+INSTANTIATE_MESH_TESTS(OnKubernetes);
+
+void OnServer::peers_are_as_on_a_directory(StoreKind kind) {
+  LabSpec wanted = server_spec(kind, 5);
   wanted.nodes[3].backend = "none";
   Lab& lab = make(wanted);
   const Family underlay = list(GetParam().underlay).front();
@@ -45,11 +62,18 @@ TEST_P(OnEtcd, PeersAreEncryptedOrInPlaintextAsOnADirectory) {
   }
   expect_encrypted_traffic(lab[0], lab[1]);
   expect_plaintext_traffic(lab[0], lab[3]);
-  EXPECT_EQ(lab[0].status()["store"]["type"], "etcd");
+  EXPECT_EQ(lab[0].status()["store"]["type"], kind == StoreKind::kEtcd ? "etcd" : "kubernetes");
 }
 
-TEST_P(OnEtcd, AServerThatIsKilledCostsNoPacketAndWhoJoinsAfterItIsEncryptedAtOnce) {
-  Lab& lab = make(etcd_spec(4));
+TEST_P(OnEtcd, PeersAreEncryptedOrInPlaintextAsOnADirectory) {
+  peers_are_as_on_a_directory(StoreKind::kEtcd);
+}
+TEST_P(OnKubernetes, PeersAreEncryptedOrInPlaintextAsOnADirectory) {
+  peers_are_as_on_a_directory(StoreKind::kKubernetes);
+}
+
+void OnServer::a_killed_server_costs_nothing(StoreKind kind) {
+  Lab& lab = make(server_spec(kind, 4));
   for (std::size_t i = 0; i < 3; ++i) lab[i].start();
   ASSERT_TRUE(lab.wait_all_encrypted({"node-a", "node-b", "node-c"}, kSoon));
   Pinger pinger(lab[0].workload(), lab[1].workload(), family());
@@ -78,8 +102,15 @@ TEST_P(OnEtcd, AServerThatIsKilledCostsNoPacketAndWhoJoinsAfterItIsEncryptedAtOn
   EXPECT_EQ(lines, 1U);
 }
 
+TEST_P(OnEtcd, AServerThatIsKilledCostsNoPacketAndWhoJoinsAfterItIsEncryptedAtOnce) {
+  a_killed_server_costs_nothing(StoreKind::kEtcd);
+}
+TEST_P(OnKubernetes, AServerThatIsKilledCostsNoPacketAndWhoJoinsAfterItIsEncryptedAtOnce) {
+  a_killed_server_costs_nothing(StoreKind::kKubernetes);
+}
+
 TEST_P(OnEtcd, ARunningMeshMovesFromADirectoryToEtcdWithoutALostPacket) {
-  Lab& lab = make(etcd_spec(3));
+  Lab& lab = make(server_spec(StoreKind::kEtcd, 3));
   const std::string directory =
       fmt::format("store: {{type: directory, directory: {{path: {}}}}}", lab.store().path());
   for (auto& node : lab.nodes()) node->configure(directory);

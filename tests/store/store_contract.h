@@ -31,6 +31,12 @@ class StoreUnderTest {
   }
   virtual void put_garbage(const std::string& node) = 0;
   virtual void remove(const std::string& node) = 0;
+  // The machine joins the cluster, where that makes its record, to which meshd only adds
+  // annotations (Kubernetes): a record as example_record() has it, without them.
+  virtual void admit(const std::string& node) { (void)node; }
+  // What clients see of a record: not every store shows them the annotations of others.
+  virtual NodeRecord as_seen(NodeRecord record) { return record; }
+  virtual bool labels_take_any_text() const { return true; }
   // What is in the store.
   virtual std::optional<NodeRecord> get(const std::string& node) = 0;
   // Differs whenever the record was written in between, with the same content too.
