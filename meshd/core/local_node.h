@@ -2,6 +2,7 @@
 // from anywhere here.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -23,6 +24,7 @@ struct LocalNode {
   std::vector<Cidr> former_cidrs;    // that did until now; MeshModel keeps them
   std::set<IpAddress>
       host_addresses;  // of every link but the mesh device and loopback; no link-local ones
+  std::map<std::string, std::string> labels;  // as configured: until the store has my record
   Mode mode = Mode::kPrefer;
   bool drained = false;  // leaves the mesh on purpose, or has left it
   bool host_traffic = false;

@@ -22,6 +22,7 @@ void MeshModel::set_local(LocalNode local, Instant now) {
   (void)claims_.set_own(std::move(own));
   local_dirty_ = true;
   mark_all_dirty();
+  take_own_labels();
   NodeSet released;  // gone, and blocked only because I required encryption
   for (const auto& [node, peer] : peers_)
     if (peer.gone() && peer.mode(local_) != Mode::kRequire) released.insert(node);
@@ -45,7 +46,7 @@ void MeshModel::mark_all_dirty() {
 }
 
 std::size_t MeshModel::apply(const StoreUpdate& update, Instant now) {
-  std::size_t changed = update.changes.size();
+  std::size_t changed = update.changes.size() + apply_policies(update);
   for (const StoreChange& change : update.changes) apply_change(change, now.monotonic);
   if (update.complete) {
     NodeSet listed;
@@ -62,11 +63,13 @@ std::size_t MeshModel::apply(const StoreUpdate& update, Instant now) {
     }
   }
   store_answered_ = store_answered_ || update.in_sync;
+  take_own_labels();
   return changed;
 }
 
 void MeshModel::restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven,
-                        Instant now) {
+                        Labels own_labels, Instant now) {
+  restored_labels_ = std::move(own_labels);
   (void)apply(records, now);
   remembered_ = std::move(proven);
   restored_ = true;
@@ -98,6 +101,7 @@ void MeshModel::apply_change(const StoreChange& change, MonotonicTime now) {
   refused_.erase(change.node);
   Peer& peer = peers_.try_emplace(change.node, change.node).first->second;
   peer.set_record(change.entry, now);
+  pair_policies_.set_peer(change.node, change.entry);
   mark(claims_.set(change.node, peer.claims()));
   dirty_.insert(change.node);
   if (!peer.announcement().key) return;
@@ -135,6 +139,7 @@ void MeshModel::forget(const std::string& node) {
     return;
   }
   mark(claims_.remove(node));
+  pair_policies_.remove_peer(node);
   peers_.erase(found);
 }
 

@@ -16,8 +16,10 @@
 #include "core/former_prefixes.h"
 #include "core/local_node.h"
 #include "core/mirror.h"
+#include "core/pair_policies.h"
 #include "core/peer.h"
 #include "core/planner.h"
+#include "core/policies.h"
 #include "mesh/node_store.h"
 
 namespace mesh {
@@ -29,8 +31,9 @@ class MeshModel {
   // Returns how many records changed. Bad records never throw anybody out.
   std::size_t apply(const StoreUpdate& update, Instant now);
   // The records of an earlier run, for as long as the store has not answered; before adopt().
-  // `proven`: the keys through which packets went then, by node.
-  void restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven, Instant now);
+  // `proven`: the keys through which packets went then, by node; `own_labels`: mine.
+  void restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven,
+               Labels own_labels, Instant now);
   // What the running data path shows, once, before the first settle(): who holds which prefix and
   // which key, and who is already sent to through WireGuard.
   void adopt(const Mirror& mirror, Instant now);
@@ -43,6 +46,11 @@ class MeshModel {
   // Sends one keepalive to a peer: it starts a handshake where the session has ended.
   void ask(const std::string& node);
   void mark_all_dirty();
+  // The good versions of policies of an earlier run, for those that cannot be read now; at the
+  // start.
+  void remember_policies(const std::vector<EncryptionPolicy>& earlier) {
+    policies_.remember(earlier);
+  }
 
   // --- decisions ---
   // Decides everything that is dirty or due, and brings `desired` in line; what to start and to
@@ -62,6 +70,8 @@ class MeshModel {
   // My own record as the store has it; null when it is not there or not readable.
   const NodeRecord* own_record() const;
   bool own_record_unreadable() const { return own_bad_; }
+  const Policies& policies() const { return policies_; }
+  const Labels& own_labels() const { return own_labels_; }
   bool store_answered() const { return store_answered_; }
   // Whose it is, for people: a node's name, else the key's beginning.
   std::string name_of_key(const PublicKey& key) const;
@@ -83,6 +93,10 @@ class MeshModel {
   void apply_change(const StoreChange& change, MonotonicTime now);
   void record_is_gone(const std::string& node, MonotonicTime now);
   void forget(const std::string& node);
+  std::size_t apply_policies(const StoreUpdate& update);
+  // Gives the peers what the policies say of them now.
+  void refresh_policies();
+  void take_own_labels();
   void let_go(MonotonicTime now);
   void keep_withdrawn(const PublicKey& key, const std::vector<Cidr>& allowed_ips,
                       const std::set<Cidr>& closed, MonotonicTime now);
@@ -104,6 +118,10 @@ class MeshModel {
   Claims claims_;
   std::map<std::string, Peer> peers_;
   std::map<std::string, std::string> refused_;
+  Policies policies_;
+  PairPolicies pair_policies_;
+  Labels own_labels_;                      // as the policies are asked about them
+  std::optional<Labels> restored_labels_;  // of an earlier run
   std::shared_ptr<const StoreEntry> own_entry_;
   bool own_bad_ = false;
   bool store_answered_ = false;

@@ -194,8 +194,23 @@ PairFacts Peer::facts(const LocalNode& local, MonotonicTime now) const {
   return facts;
 }
 
+void Peer::set_policy(PairPolicy policy) {
+  policy_ = std::move(policy);
+  if (policy_.unreadable.empty())
+    weakest_.reset();
+  else if (!weakest_ && decided_)
+    weakest_ = decided_mode_;
+}
+
+Mode Peer::mode(const LocalNode& local) const {
+  const Mode wanted = policy_.mode.value_or(pair_mode(local.mode, announcement_.mode));
+  return std::max(wanted, weakest_.value_or(Mode::kOff));
+}
+
 void Peer::decide(const LocalNode& local, Instant now) {
   const Decision before = decision_;
+  decided_mode_ = mode(local);
+  if (!policy_.unreadable.empty()) weakest_ = decided_mode_;
   decision_ = mesh::decide(facts(local, now.monotonic));
   if (decision_.reason == Reason::kFallback && !fell_back_) {
     fell_back_ = true;
@@ -237,7 +252,9 @@ std::vector<std::string> Peer::warnings() const {
 // both sides would start at the same time and cancel each other out.
 std::uint16_t Peer::keepalive(const LocalNode& local, const KeySlot& slot) const {
   if (local.withdrawn() || (slot.kicked == 0 && slot.health.unproven())) return 0;
-  const bool settled = decision_.state == State::kEncrypted && &slot == &*active_;
+  // Where a policy asks for plaintext the tunnel stays ready, and needs nothing more.
+  const bool ready = mode(local) == Mode::kOff && !slot.health.unproven();
+  const bool settled = (decision_.state == State::kEncrypted || ready) && &slot == &*active_;
   return settled || local.keepalive != 0 ? local.keepalive : kTryingKeepalive;
 }
 

@@ -15,6 +15,7 @@
 #include "core/desired.h"
 #include "core/health.h"
 #include "core/local_node.h"
+#include "core/pair_policies.h"
 #include "core/path_mtu.h"
 #include "mesh/node_store.h"
 
@@ -99,12 +100,19 @@ class Peer {
   const std::optional<PublicKey>& former() const { return former_; }
   std::set<PublicKey> keys_in_use() const;
 
+  // --- policies ---
+  // What the policies say of this pair. As long as one that cannot be read might come first, the
+  // pair's mode does not become weaker than it was.
+  void set_policy(PairPolicy policy);
+  const PairPolicy& policy() const { return policy_; }
+
   // --- decisions ---
   // Also notes the time of a change of state and, on a fallback, asks for a new proof.
   void decide(const LocalNode& local, Instant now);
   const Decision& decision() const { return decision_; }
   WallTime since() const { return since_; }
-  Mode mode(const LocalNode& local) const { return pair_mode(local.mode, announcement_.mode); }
+  // Of the pair: what a policy says, else what both nodes publish; see set_policy.
+  Mode mode(const LocalNode& local) const;
   std::optional<Endpoint> endpoint(const LocalNode& local) const { return endpoint_for(local); }
   void set_endpoint_problem(std::string why) { endpoint_problem_ = std::move(why); }
   // All that was refused or could not be read, for people.
@@ -158,6 +166,9 @@ class Peer {
   std::string endpoint_problem_;
   Accepted accepted_;
   bool fell_back_ = false;  // to plaintext; only a new handshake ends it
+  PairPolicy policy_;
+  std::optional<Mode> weakest_;  // allowed while a policy cannot be read
+  Mode decided_mode_ = Mode::kOff;
   bool decided_ = false;
   Decision decision_;
   WallTime since_{};

@@ -209,6 +209,8 @@ PeerStatus read_peer(const Json& object, const std::string& place, Result<void>&
   fields.read("path", peer.path, parse_path);
   fields.read("since", peer.since, parse_time);
   fields.read("mode", peer.mode, parse_mode);
+  fields.read("policy", peer.policy);
+  fields.read("unreadablePolicy", peer.unreadable_policy);
   fields.read("backend", peer.backend, parse_backend);
   fields.read("publicKey", peer.public_key, PublicKey::parse);
   fields.read("endpoint", peer.endpoint, Endpoint::parse);
@@ -262,6 +264,16 @@ RefusedRecord read_refused(const Json& object, const std::string& place, Result<
   return record;
 }
 
+RefusedPolicyStatus read_refused_policy(const Json& object, const std::string& place,
+                                        Result<void>& outcome) {
+  RefusedPolicyStatus policy;
+  Fields fields(object, place, outcome);
+  fields.read("policy", policy.policy);
+  fields.read("message", policy.message);
+  fields.read("earlierInForce", policy.earlier_in_force);
+  return policy;
+}
+
 void check_schema(Fields& fields) {
   std::string schema;
   fields.require("schema");
@@ -296,6 +308,10 @@ Status read_status(const Json& object, Result<void>& outcome) {
   fields.read("warnings", status.warnings);
   fields.visit("refusedRecords", [&](const Json& element, const std::string& place) {
     status.refused_records.push_back(read_refused(element, place, outcome));
+  });
+  fields.read("policies", status.policies);
+  fields.visit("refusedPolicies", [&](const Json& element, const std::string& place) {
+    status.refused_policies.push_back(read_refused_policy(element, place, outcome));
   });
   fields.visit("peers", [&](const Json& element, const std::string& place) {
     status.peers.push_back(read_peer(element, place, outcome));
@@ -349,6 +365,8 @@ Json to_json(const PeerStatus& peer) {
           {"warnings", peer.warnings},
           {"detail", peer.detail},
           {"mode", to_string(peer.mode)},
+          {"policy", peer.policy},
+          {"unreadablePolicy", peer.unreadable_policy},
           {"backend", peer.backend ? to_string(*peer.backend) : ""},
           {"addresses", strings(peer.addresses)},
           {"labels", peer.labels},
@@ -361,6 +379,11 @@ Json to_json(const Status& status) {
   Json refused = Json::array();
   for (const RefusedRecord& record : status.refused_records)
     refused.push_back({{"node", record.node}, {"message", record.message}});
+  Json refused_policies = Json::array();
+  for (const RefusedPolicyStatus& policy : status.refused_policies)
+    refused_policies.push_back({{"policy", policy.policy},
+                                {"message", policy.message},
+                                {"earlierInForce", policy.earlier_in_force}});
   Json peers = Json::array();
   for (const PeerStatus& peer : status.peers) peers.push_back(to_json(peer));
   return {
@@ -389,6 +412,8 @@ Json to_json(const Status& status) {
       {"error", status.error},
       {"warnings", status.warnings},
       {"refusedRecords", std::move(refused)},
+      {"policies", status.policies},
+      {"refusedPolicies", std::move(refused_policies)},
       {"peers", std::move(peers)}};
 }
 

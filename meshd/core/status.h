@@ -33,8 +33,11 @@ struct PeerStatus {
   // /dev/net/tun"). Written by others: escape it wherever it is shown. "": explain(reason) is all.
   std::string detail;
   Path path = Path::kPlaintext;
-  WallTime since{};                // of the state
-  Mode mode = Mode::kPrefer;       // of the pair
+  WallTime since{};           // of the state
+  Mode mode = Mode::kPrefer;  // of the pair
+  std::string policy;         // the one that decides the mode; "": the nodes' own modes do
+  // A policy that cannot be read and might come first: the pair is held no weaker than it was.
+  std::string unreadable_policy;
   std::optional<Backend> backend;  // as the peer publishes it; empty: it says nothing
   std::optional<PublicKey> public_key;
   std::optional<Endpoint> endpoint;
@@ -88,6 +91,15 @@ struct RefusedRecord {
   friend bool operator==(const RefusedRecord&, const RefusedRecord&) = default;
 };
 
+// A policy in the store that cannot be read.
+struct RefusedPolicyStatus {
+  std::string policy;
+  std::string message;
+  bool earlier_in_force = false;  // its last good version
+
+  friend bool operator==(const RefusedPolicyStatus&, const RefusedPolicyStatus&) = default;
+};
+
 struct Status {
   std::string node;
   std::string version;  // of meshd
@@ -107,6 +119,8 @@ struct Status {
   std::string error;                  // what keeps this node from doing its work; "" when nothing
   std::vector<std::string> warnings;  // local problems that do not
   std::vector<RefusedRecord> refused_records;
+  std::uint64_t policies = 0;  // in force
+  std::vector<RefusedPolicyStatus> refused_policies;
   std::vector<PeerStatus> peers;  // sorted by node
 
   friend bool operator==(const Status&, const Status&) = default;

@@ -81,6 +81,10 @@ std::string render_peer(const PeerStatus& peer, WallTime now) {
   line("path", to_string(peer.path));
   line("since", moment(peer.since, now));
   line("mode of the pair", to_string(peer.mode));
+  line("policy", peer.policy.empty() ? "none: the nodes' own modes decide" : peer.policy);
+  if (!peer.unreadable_policy.empty())
+    line("unreadable policy",
+         peer.unreadable_policy + " might come first: the pair becomes no weaker than it is");
   line("its backend", peer.backend ? to_string(*peer.backend) : "not published");
   line("public key", peer.public_key ? peer.public_key->to_base64() : "none");
   line("endpoint", peer.endpoint ? peer.endpoint->to_string() : "none");

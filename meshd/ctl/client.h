@@ -20,10 +20,14 @@ class Client {
   // ready to be sent: see escape_path.
   Result<std::string> get(const std::string& path) const { return request("GET", path); }
   Result<std::string> post(const std::string& path) const { return request("POST", path); }
+  Result<std::string> put(const std::string& path, const std::string& json) const {
+    return request("PUT", path, json);
+  }
   Result<std::string> remove(const std::string& path) const { return request("DELETE", path); }
 
  private:
-  Result<std::string> request(const std::string& method, const std::string& path) const;
+  Result<std::string> request(const std::string& method, const std::string& path,
+                              const std::string& json = "") const;
   Result<void> probe() const;
 
   std::string socket_;

@@ -7,6 +7,7 @@
 
 #include "meshd/ctl/commands.h"
 #include "meshd/ctl/output.h"
+#include "meshd/ctl/policies.h"
 #include "meshd/ctl/store_commands.h"
 
 namespace mesh::ctl {
@@ -32,6 +33,11 @@ struct Arguments {
   std::string node;
   std::string peer_output = "text";
   std::string nodes_output = "table";
+  std::vector<std::string> files;
+  std::string policy;
+  std::string policies_output = "table";
+  std::string other_node;
+  std::string explain_output = "text";
   std::string shell;
   NodeDeletion deletion;
   StoreCopy copy;
@@ -85,6 +91,50 @@ void add_nodes(CLI::App& app, Arguments& arguments) {
   command->callback([&arguments] {
     arguments.chosen = [&arguments](const Client& client) {
       return show_nodes(client, arguments.nodes_output);
+    };
+  });
+}
+
+void add_policies(CLI::App& app, Arguments& arguments) {
+  CLI::App* apply = app.add_subcommand("apply", "put encryption policies into the store");
+  apply->add_option("-f,--file", arguments.files, "a file of policies, YAML or JSON; - is stdin")
+      ->required();
+  apply->callback([&arguments] {
+    arguments.changes = true;
+    arguments.chosen = [&arguments](const Client& client) {
+      return apply_policies(client, arguments.files);
+    };
+  });
+  CLI::App* get = app.add_subcommand("get", "what the store holds")->require_subcommand(1);
+  CLI::App* policies = get->add_subcommand("policies", "the encryption policies, first come first");
+  policies->add_option("-o,--output", arguments.policies_output, "table, json or yaml")
+      ->check(CLI::IsMember({"table", "json", "yaml"}));
+  policies->callback([&arguments] {
+    arguments.chosen = [&arguments](const Client& client) {
+      return show_policies(client, arguments.policies_output);
+    };
+  });
+  CLI::App* remove = app.add_subcommand("delete", "remove from the store")->require_subcommand(1);
+  CLI::App* policy = remove->add_subcommand("policy", "an encryption policy");
+  policy->add_option("NAME", arguments.policy, "its name")->required();
+  policy->callback([&arguments] {
+    arguments.changes = true;
+    arguments.chosen = [&arguments](const Client& client) {
+      return delete_policy(client, arguments.policy);
+    };
+  });
+}
+
+void add_explain(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("explain", "which policy decides for a pair of nodes, and why");
+  command->add_option("NODE", arguments.node, "one of the pair")->required();
+  command->add_option("OTHER", arguments.other_node, "the other (default: this node)");
+  command->add_option("-o,--output", arguments.explain_output, "text, json or yaml")
+      ->check(CLI::IsMember({"text", "json", "yaml"}));
+  command->callback([&arguments] {
+    arguments.chosen = [&arguments](const Client& client) {
+      return explain_pair(client, arguments.node, arguments.other_node, arguments.explain_output);
     };
   });
 }
@@ -182,6 +232,8 @@ void describe(CLI::App& app, Arguments& arguments) {
   add_status(app, arguments);
   add_peer(app, arguments);
   add_nodes(app, arguments);
+  add_policies(app, arguments);
+  add_explain(app, arguments);
   add_simple(app, arguments);
   add_drain(app, arguments);
   add_node(app, arguments);

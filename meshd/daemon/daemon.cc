@@ -240,8 +240,8 @@ Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&
   if (stopping_) return make_error(ErrorCode::kUnavailable, "meshd is stopping");
   auto promise = std::make_shared<std::promise<Result<std::string>>>();
   auto answer = promise->get_future();
-  loop_->post([this, promise, name = std::string(name), node = arguments.value("node", "")] {
-    promise->set_value(execute(name, node));
+  loop_->post([this, promise, name = std::string(name), arguments] {
+    promise->set_value(execute(name, arguments));
   });
   if (answer.wait_for(kCommandTimeout) != std::future_status::ready)
     return make_error(ErrorCode::kTimeout, "meshd is busy: it did not answer within {} s",
@@ -249,11 +249,14 @@ Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&
   return answer.get();
 }
 
-Result<std::string> Daemon::execute(const std::string& name, const std::string& node) {
+Result<std::string> Daemon::execute(const std::string& name, const nlohmann::json& arguments) {
   if (name == "reload") return reload();
   if (name == "plan") return reconciler_->preview();
+  if (name == "explain")
+    return reconciler_->explain(arguments.value("node", ""),
+                                arguments.value("other", config_.node.name));
   if (name == "may-delete") {
-    auto allowed = reconciler_->may_delete(node);
+    auto allowed = reconciler_->may_delete(arguments.value("node", ""));
     return allowed ? Result<std::string>(std::string()) : allowed.error();
   }
   const bool drain = name == "drain";

@@ -32,6 +32,7 @@ LocalNode local_from_config(const Config& config) {
   local.name = config.node.name;
   local.addresses = config.node.addresses;
   local.cidrs = config.node.cidrs;
+  local.labels = config.node.labels;
   local.mode = config.encryption.mode;
   local.host_traffic = config.encryption.host_traffic;
   local.fallback_after = config.encryption.fallback_after;

@@ -108,6 +108,11 @@ void append_status(const Status& status, WallTime now, std::vector<MetricFamily>
   out.push_back(single("meshd_store_in_sync",
                        "1 when the store answers and all it holds is known, else 0.", {},
                        status.store.in_sync ? 1 : 0));
+  out.push_back(single("meshd_policies", "Encryption policies in force.", {},
+                       static_cast<double>(status.policies)));
+  out.push_back(single("meshd_refused_policies",
+                       "Encryption policies in the store that cannot be read.", {},
+                       static_cast<double>(status.refused_policies.size())));
   if (status.key_created)
     out.push_back(single("meshd_key_age_seconds", "Age of this node's private key.", {},
                          in_seconds(now - *status.key_created)));

@@ -47,6 +47,7 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
   set_scope();
   // Whose record is mine must be known before the first one comes.
   model_.set_local(local_from_config(config_), clock_.now());
+  model_.remember_policies(snapshots_.policies());
 }
 
 void Reconciler::set_scope() {
@@ -59,6 +60,11 @@ void Reconciler::set_scope() {
 void Reconciler::on_store_update(const StoreUpdate& update) {
   const Instant now = clock_.now();
   const std::size_t changes = model_.apply(update, now);
+  for (const PolicyChange& change : update.policies)
+    if (const auto refused = model_.policies().refused().find(change.policy);
+        refused != model_.policies().refused().end())
+      log::warn("a policy cannot be read",
+                {{"policy", change.policy}, {"reason", refused->second.message}});
   snapshots_.on_store_update(update);
   silent_nodes_.on_store_update(update);
   metrics_.count_store_events(changes);

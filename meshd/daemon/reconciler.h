@@ -73,6 +73,9 @@ class Reconciler {
   void finish() { snapshots_.keep(model_, clock_.now(), true); }
   // What a pass would do now, after reading everything afresh; changes nothing.
   Result<std::string> preview();
+  // Which policy decides for two nodes, and why, by what this node knows; as JSON, with a `text`
+  // for people. kNotFound: there is no such node.
+  Result<std::string> explain(const std::string& node, const std::string& other) const;
   // One pass that only says what it would do. Needs options.dry_run.
   std::string dry_run();
   // The store has answered and the last pass left nothing undone; else why not.

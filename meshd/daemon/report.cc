@@ -14,6 +14,11 @@ std::string detail_of(const Peer& peer) {
     detail += ": " + announcement.support.substr(6);
   if (decision.reason == Reason::kHandshaking && peer.candidate() && peer.active())
     detail = "proving its new key";
+  const PairPolicy& policy = peer.policy();
+  if (decision.reason == Reason::kPolicy && policy.mode == Mode::kOff)
+    detail = fmt::format("the policy {} asks for plaintext", policy.policy);
+  if (decision.state == State::kBlocked && policy.mode == Mode::kRequire)
+    detail += fmt::format(" (the policy {} requires encryption)", policy.policy);
   if (decision.reason == Reason::kInvalidRecord) detail += ", the last good one stays in force";
   if (decision.reason == Reason::kNoRecord && decision.path == Path::kWireguard)
     detail += ", it is sent to as before for the moment";
@@ -106,6 +111,8 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   status.detail = detail_of(peer);
   status.since = peer.since();
   status.mode = peer.mode(inputs.model.local());
+  status.policy = peer.policy().policy;
+  status.unreadable_policy = peer.policy().unreadable;
   status.backend = published_backend(peer.announcement());
   status.public_key = peer.announcement().key;
   status.addresses = peer.accepted().addresses;
@@ -158,6 +165,9 @@ Status make_status(const ReportInputs& inputs) {
   status.warnings = inputs.warnings;
   for (const auto& [node, message] : inputs.model.refused())
     status.refused_records.push_back({node, message});
+  status.policies = inputs.model.policies().size();
+  for (const auto& [policy, refused] : inputs.model.policies().refused())
+    status.refused_policies.push_back({policy, refused.message, refused.earlier_in_force});
   const bool in_force = rules_stand(inputs);
   for (const auto& [node, peer] : inputs.model.peers()) {
     status.peers.push_back(peer_status(node, peer, inputs));

@@ -1,5 +1,5 @@
-// SnapshotKeeper: when the last good records are used, and when they are written down. Loop thread
-// only.
+// SnapshotKeeper: when the last good records and policies are used, and when they are written down.
+// Loop thread only.
 //
 // Used once, when the store is out at the start; given up when it answers. Written when the store
 // has answered with all it holds, if they changed, and not more often than every few seconds: what
@@ -9,6 +9,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/mesh_model.h"
 #include "mesh/clock.h"
@@ -40,6 +41,10 @@ class SnapshotKeeper {
 
   SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems& problems);
 
+  // The good policies of the snapshot; before the first update.
+  std::vector<EncryptionPolicy> policies() const {
+    return port_.found ? port_.found->policies : std::vector<EncryptionPolicy>();
+  }
   void on_store_update(const StoreUpdate& update);
   // Gives the model the records of the snapshot if the store is out and has not answered before.
   void feed(MeshModel& model, Instant now);
@@ -58,7 +63,7 @@ class SnapshotKeeper {
   SnapshotPort port_;
   StoreIdentity store_;
   Problems& problems_;
-  std::vector<SnapshotNode> written_;
+  Snapshot written_;  // what it holds, as it was written last
   bool nothing_written_ = true;
   std::optional<MonotonicTime> patient_until_;
   bool store_out_ = false;

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "meshd/store/document.h"
+#include "meshd/store/policy_codec.h"
 #include "meshd/store/record_codec.h"
 #include "meshd/store/utf8.h"
 
@@ -94,6 +95,8 @@ class Reader {
     const std::string_view kind = take_until(line, ' ');
     if (kind == "store") return read_store(line);
     if (kind == "node") return read_node(line);
+    if (kind == "policy") return read_policy(line);
+    if (kind == "labels") return read_labels(line);
     return {};
   }
 
@@ -140,9 +143,30 @@ class Reader {
     return {};
   }
 
+  // NAME POLICY
+  Result<void> read_policy(std::string_view line) {
+    const std::string_view name = take_until(line, ' ');
+    if (!policies_.insert(std::string(name)).second)
+      return error("line {}: a second policy '{}'", line_, printable(name, 64));
+    auto policy = parse_policy_json(line, fmt::format("{}:{}", place_, line_), name);
+    if (policy)
+      snapshot_.policies.push_back(std::move(*policy));
+    else
+      snapshot_.problems.push_back(policy.error().message);
+    return {};
+  }
+
+  Result<void> read_labels(std::string_view json) {
+    const auto root = parse_json_document(json, fmt::format("{}:{}", place_, line_));
+    if (!root) return root.error();
+    for (const DocumentNode& label : root->children) snapshot_.own_labels[label.key] = label.text;
+    return {};
+  }
+
   std::string_view place_;
   std::size_t line_ = 1;
   std::set<std::string> names_;
+  std::set<std::string> policies_;
   Snapshot snapshot_;
 };
 
@@ -164,6 +188,14 @@ std::string format_snapshot(const Snapshot& snapshot) {
                    node.proven ? node.proven->to_base64() : "-", node.gone ? "gone" : "here",
                    format_record_json(record));
   }
+  if (!snapshot.own_labels.empty())
+    body += "labels " +
+            nlohmann::json(snapshot.own_labels)
+                .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
+            "\n";
+  for (const EncryptionPolicy& policy : snapshot.policies)
+    fmt::format_to(std::back_inserter(body), "policy {} {}\n", policy.name,
+                   format_policy_json(policy));
   return seal_snapshot(body);
 }
 

@@ -436,6 +436,9 @@ TEST_F(Meshctl, BashCompletesCommandsAndPeers) {
   EXPECT_EQ(complete("meshctl re", 1), "reload resume\n");
   EXPECT_EQ(complete("meshctl peer node-", 2), "node-a node-b node-c node-d\n");
   EXPECT_EQ(complete("meshctl status -o ''", 3), "table wide json yaml\n");
+  EXPECT_EQ(complete("meshctl explain node-", 2), "node-a node-b node-c node-d\n");
+  EXPECT_EQ(complete("meshctl get p", 2), "policies\n");
+  EXPECT_EQ(complete("meshctl delete p", 2), "policy\n");
   EXPECT_EQ(complete("meshctl completion ''", 2), "bash zsh fish --socket --timeout --help\n");
 }
 

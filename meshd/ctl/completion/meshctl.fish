@@ -1,5 +1,5 @@
 # fish completion for meshctl
-set -l commands status peer plan graph reload drain resume nodes node store version completion
+set -l commands status peer plan graph reload drain resume nodes node store apply get delete explain version completion
 complete -c meshctl -f
 complete -c meshctl -l socket -r -F -d 'the Unix socket of meshd'
 complete -c meshctl -l timeout -x -d 'seconds to wait for meshd'
@@ -13,6 +13,10 @@ complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a reload -d 
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a drain -d 'leave the mesh without losing a packet'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a resume -d 'come back after a drain'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a nodes -d 'what the store holds'
+complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a apply -d 'put encryption policies into the store'
+complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a get -d 'what the store holds'
+complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a delete -d 'remove from the store'
+complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a explain -d 'which policy decides for a pair, and why'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a version -d 'versions of meshctl and meshd'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a node -d 'delete the record of a node'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a store -d 'copy one store into another'
@@ -31,4 +35,11 @@ complete -c meshctl -n '__fish_seen_subcommand_from status' -l color -x -a 'auto
 complete -c meshctl -n '__fish_seen_subcommand_from peer' -s o -l output -x -a 'text json yaml'
 complete -c meshctl -n '__fish_seen_subcommand_from peer' -a '(meshctl nodes -o name 2>/dev/null)'
 complete -c meshctl -n '__fish_seen_subcommand_from nodes' -s o -l output -x -a 'table json yaml name'
+complete -c meshctl -n '__fish_seen_subcommand_from apply' -s f -l file -r -F -d 'a file of policies'
+complete -c meshctl -n '__fish_seen_subcommand_from get' -a policies -d 'the encryption policies'
+complete -c meshctl -n '__fish_seen_subcommand_from get' -s o -l output -x -a 'table json yaml'
+complete -c meshctl -n '__fish_seen_subcommand_from delete' -a policy -d 'an encryption policy'
+complete -c meshctl -n '__fish_seen_subcommand_from delete' -a "(meshctl get policies 2>/dev/null | string match -rv '^NAME' | string replace -r ' .*' '')"
+complete -c meshctl -n '__fish_seen_subcommand_from explain' -s o -l output -x -a 'text json yaml'
+complete -c meshctl -n '__fish_seen_subcommand_from explain' -a '(meshctl nodes -o name 2>/dev/null)'
 complete -c meshctl -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'

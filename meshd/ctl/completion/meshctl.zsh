@@ -7,6 +7,12 @@ _meshctl_nodes() {
   compadd -a nodes
 }
 
+_meshctl_policies() {
+  local -a policies
+  policies=(${${(f)"$(meshctl get policies 2>/dev/null)"}%% *})
+  compadd -a 'policies[2,-1]'
+}
+
 _meshctl() {
   local -a commands common
   commands=(
@@ -18,6 +24,10 @@ _meshctl() {
     'drain:leave the mesh without losing a packet'
     'resume:come back after a drain'
     'nodes:what the store holds'
+    'apply:put encryption policies into the store'
+    'get:what the store holds'
+    'delete:remove from the store'
+    'explain:which policy decides for a pair, and why'
     'node:delete the record of a node'
     'store:copy one store into another'
     'version:versions of meshctl and meshd'
@@ -43,6 +53,14 @@ _meshctl() {
             '1:node:_meshctl_nodes' ;;
         nodes)
           _arguments $common '(-o --output)'{-o,--output}'[format]:format:(table json yaml name)' ;;
+        apply) _arguments $common '*'{-f,--file}'[a file of policies]:file:_files' ;;
+        get)
+          _arguments $common '(-o --output)'{-o,--output}'[format]:format:(table json yaml)' \
+            '1:what:(policies)' ;;
+        delete) _arguments $common '1:what:(policy)' '2:policy:_meshctl_policies' ;;
+        explain)
+          _arguments $common '(-o --output)'{-o,--output}'[format]:format:(text json yaml)' \
+            '1:node:_meshctl_nodes' '2:node:_meshctl_nodes' ;;
         completion) _arguments '1:shell:(bash zsh fish)' ;;
         *) _arguments $common ;;
       esac ;;
