@@ -9,7 +9,7 @@ build_packages="g++ cmake make ninja-build pkg-config libmnl-dev libnl-3-dev lib
   prometheus-cpp-dev libcpp-httplib-dev libcurl4-openssl-dev libgrpc++-dev libprotobuf-dev protobuf-compiler
   protobuf-compiler-grpc libgtest-dev libgmock-dev libbenchmark-dev"
 lab_packages="iproute2 nftables wireguard-tools wireguard-go iputils-ping procps util-linux kmod"
-store_packages="etcd-server etcd-client openssl"
+store_packages="etcd-server etcd-client openssl openssh-server openssh-client"
 api_server_packages="golang-go dpkg-dev rsync jq make"
 vm_packages="qemu-system-x86 busybox-static kmod binutils"
 check_packages="clang-format-14"

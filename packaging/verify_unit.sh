@@ -12,11 +12,12 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # The program is not installed yet: stand another one in for it.
-sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' "$unit" >"$work/meshd.service"
-grep -q '^ExecStart=/bin/true --config /etc/meshd/meshd.yaml$' "$work/meshd.service"
+copy=$work/${unit##*/}
+sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' "$unit" >"$copy"
+grep -Eq '^ExecStart=/bin/true (--guard )?--config /etc/meshd/meshd.yaml$' "$copy"
 
 # verify prints unknown keys and bad values, and not all of them change its exit code.
-words=$(systemd-analyze verify --man=no --recursive-errors=no "$work/meshd.service" 2>&1) || {
+words=$(systemd-analyze verify --man=no --recursive-errors=no "$copy" 2>&1) || {
   echo "$words" >&2
   exit 1
 }
@@ -25,4 +26,4 @@ if [ -n "$words" ]; then
   exit 1
 fi
 # The exposure level times ten: a hardening line that got lost would raise it.
-systemd-analyze security --no-pager --offline=true --threshold="${2:-35}" "$work/meshd.service"
+systemd-analyze security --no-pager --offline=true --threshold="${2:-35}" "$copy"

@@ -7,6 +7,7 @@
 // operation it was given.
 #pragma once
 
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -74,12 +75,12 @@ class Dataplane {
   virtual std::vector<Result<void>> apply(std::span<const Operation> operations) = 0;
 
   // Readable when events wait. drain_events never blocks and returns all that wait, in order; those
-  // of table W and H, of rules, links and addresses, and of nftables. Our own acts come back as
+  // of meshd's tables, of rules, links and addresses, and of nftables. Our own acts come back as
   // events too.
   virtual int event_fd() const = 0;
   virtual std::vector<KernelEvent> drain_events() = 0;
   // The tables whose route events drain_events reports.
-  virtual void watch_tables(std::uint32_t w, std::uint32_t h) = 0;
+  virtual void watch_tables(std::set<std::uint32_t> tables) = 0;
 };
 
 }  // namespace mesh

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "mesh/failsafe.h"
 #include "mesh/ip.h"
 
 namespace mesh {
@@ -67,7 +68,8 @@ struct Route {
   }
 };
 
-// A policy rule "[not] [from SOURCE] fwmark MARK/MASK lookup TABLE".
+// A policy rule "[not] [from SOURCE] [to DESTINATION] [fwmark MARK/MASK] [iif lo] [ipproto P]
+// [sport A-B] [dport A-B] lookup TABLE".
 struct Rule {
   Family family = Family::kIpv4;
   std::uint32_t priority = 0;
@@ -79,6 +81,11 @@ struct Rule {
   std::uint8_t protocol = kProtocol;
   bool more_selectors =
       false;  // or another action: somebody else's, and never equal to one of ours
+  std::optional<Cidr> destination = {};
+  bool locally_made = false;  // iif lo: packets of this host's own sockets
+  IpProtocol ip_protocol = IpProtocol::kAny;
+  PortRange source_ports = {};
+  PortRange destination_ports = {};
   friend auto operator<=>(const Rule&, const Rule&) = default;
 };
 
@@ -122,10 +129,13 @@ enum class NftSet : std::uint8_t {
   kRxPlaintext,  // C: from the peer by any other device
   kTxRequired,   // C: prefixes that must not be sent to by any other device: dropped
   kRxRequired,   // C: the same for what arrives
-  kClosedHop,    // C: addresses of peers that are not sent to in plaintext: no gateways for what
-                 // came through the mesh, or goes to a prefix of mine
+  // Host traffic, once both sides cover it; less what is exempt (NftSpec::failsafe):
+  kEncryptedHosts,  // C: peers' addresses that this node's are sent to through the mesh device only
+  kRequiredHosts,   // C: peers' addresses that must not be sent to, nor heard from, by any other
+  kClosedHop,       // C: addresses of peers that are not sent to in plaintext: no gateways for what
+                    // came through the mesh, or goes to a prefix of mine
 };
-inline constexpr int kNftSetCount = 12;
+inline constexpr int kNftSetCount = 14;
 std::string_view to_string(NftSet set);
 
 // Inclusive at both ends, one family. Ranges of one set never overlap.
@@ -154,9 +164,12 @@ struct NftSpec {
   std::string device;        // mesh0
   std::uint32_t fwmark = 0;  // M
   // The listen port, and the ones peers may still send to: redirected without connection tracking.
-  // 0 and empty while none has moved; the last one last.
+  // Empty while none has moved, the last one last; the port is then 0, but for host traffic.
   std::uint16_t listen_port = 0;
   std::vector<std::uint16_t> former_ports = {};
+  // Node-to-node traffic is encrypted and guarded, but for what is exempt.
+  bool host_traffic = false;
+  std::vector<FailsafePort> failsafe = {};
   friend bool operator==(const NftSpec&, const NftSpec&) = default;
 };
 

@@ -12,16 +12,17 @@ std::vector<NftSet> sets_of(const Accounting::Prefix& prefix, Family family) {
   if (family == Family::kIpv4) sets.push_back(NftSet::kPeer);  // IPv6 has no reverse-path check
   if (prefix.workload) sets.push_back(NftSet::kForeign);
   if (prefix.address) sets.push_back(NftSet::kPeerAddress);
+  if (prefix.required) sets.insert(sets.end(), {NftSet::kTxRequired, NftSet::kRxRequired});
+  if (prefix.encrypted_host) sets.push_back(NftSet::kEncryptedHosts);
+  if (prefix.required_host) sets.push_back(NftSet::kRequiredHosts);
   if (prefix.address && prefix.closed) sets.push_back(NftSet::kClosedHop);
-  if (prefix.workload && prefix.required)
-    sets.insert(sets.end(), {NftSet::kTxRequired, NftSet::kRxRequired});
   return sets;
 }
 
-constexpr std::array kPeerSets{NftSet::kPeerAddress, NftSet::kPeer,        NftSet::kForeign,
-                               NftSet::kTxWireguard, NftSet::kRxWireguard, NftSet::kTxPlaintext,
-                               NftSet::kRxPlaintext, NftSet::kTxRequired,  NftSet::kRxRequired,
-                               NftSet::kClosedHop};
+constexpr std::array kPeerSets{
+    NftSet::kPeerAddress, NftSet::kPeer,           NftSet::kForeign,       NftSet::kTxWireguard,
+    NftSet::kRxWireguard, NftSet::kTxPlaintext,    NftSet::kRxPlaintext,   NftSet::kTxRequired,
+    NftSet::kRxRequired,  NftSet::kEncryptedHosts, NftSet::kRequiredHosts, NftSet::kClosedHop};
 
 }  // namespace
 

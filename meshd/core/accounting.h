@@ -20,7 +20,11 @@ class Accounting {
     bool workload = false;  // a prefix of the record
     bool address = false;   // an underlay address
     bool required = false;  // must not be sent to, or heard from, in plaintext
-    bool closed = false;    // is not sent to in plaintext now
+    // Of an address: what this host itself sends goes through the mesh alone; nothing goes either
+    // way between the hosts but through the mesh.
+    bool encrypted_host = false;
+    bool required_host = false;
+    bool closed = false;  // is not sent to in plaintext now
     friend bool operator==(const Prefix&, const Prefix&) = default;
   };
 

@@ -35,6 +35,47 @@ std::set<IpAddress> device_addresses(const LocalNode& local) {
   return addresses;
 }
 
+// Traffic to and from an exempt port: both ends know it by the port, as the source of one and the
+// destination of the other.
+void add_failsafe_rules(const LocalNode& local, Family family, const FailsafePort& port,
+                        std::vector<Rule>& rules) {
+  if (port.address && port.address->family() != family) return;
+  Rule rule;
+  rule.family = family;
+  rule.priority = local.rule_priority + 1;
+  rule.table = kMainTable;
+  rule.locally_made = true;
+  rule.ip_protocol = port.protocol;
+  Rule there = rule;
+  there.destination_ports = port.ports;
+  Rule back = rule;
+  back.source_ports = port.ports;
+  if (port.address) {
+    there.destination = Cidr::host(*port.address);
+    back.source = Cidr::host(*port.address);
+  }
+  rules.push_back(there);
+  rules.push_back(back);
+}
+
+// What this host itself sends to its peers' addresses: to those of pairs that both cover it,
+// through the mesh. `iif lo` leaves out what others send through this host: a peer would refuse it,
+// and a peer that lost its keys may reach its store over this host's forwarding alone.
+void add_host_rules(const LocalNode& local, Family family, std::vector<Rule>& rules) {
+  for (const FailsafePort& port : local.failsafe) add_failsafe_rules(local, family, port, rules);
+  // WireGuard's own packets bear the mark; the reverse-path check looks without it.
+  add_failsafe_rules(local, family,
+                     {IpProtocol::kUdp, {local.listen_port, local.listen_port}, std::nullopt},
+                     rules);
+  Rule rule;
+  rule.family = family;
+  rule.priority = local.rule_priority + 2;
+  rule.fwmask = local.fwmark;
+  rule.table = local.table_t;
+  rule.locally_made = true;
+  rules.push_back(rule);
+}
+
 std::vector<Rule> rules(const LocalNode& local) {
   std::vector<Rule> rules;
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
@@ -42,6 +83,7 @@ std::vector<Rule> rules(const LocalNode& local) {
     // The only selector, so that the inversion negates it alone.
     rules.push_back({family, local.rule_priority, true, local.fwmark, local.fwmark, std::nullopt,
                      local.table_w});
+    if (local.host_traffic) add_host_rules(local, family, rules);
   }
   for (const auto* cidrs : {&local.cidrs, &local.former_cidrs})
     for (const Cidr& cidr : *cidrs)
@@ -49,6 +91,7 @@ std::vector<Rule> rules(const LocalNode& local) {
         rules.push_back(
             {cidr.family(), local.rule_priority + 2, false, 0, local.fwmark, cidr, local.table_h});
   std::sort(rules.begin(), rules.end());
+  rules.erase(std::unique(rules.begin(), rules.end()), rules.end());
   return rules;
 }
 
@@ -159,13 +202,18 @@ DesiredDevice desired_device(const LocalNode& local, bool with_rules) {
   if (device.present) device.addresses = device_addresses(local);
   if (with_rules) device.rules = rules(local);
   if (local.has_wireguard()) device.link_settings = wanted_link_settings(local);
-  device.nft = {local.device_name, local.fwmark};
-  if (!local.former_ports.empty()) {
-    device.nft.listen_port = local.listen_port;
-    device.nft.former_ports = local.former_ports;
-  }
-  device.tables = {local.table_w, local.table_h};
+  device.nft = nft_spec(local);
+  device.tables = local.tables();
   return device;
+}
+
+NftSpec nft_spec(const LocalNode& local) {
+  NftSpec spec{local.device_name, local.fwmark};
+  if (!local.former_ports.empty() || local.host_traffic) spec.listen_port = local.listen_port;
+  spec.former_ports = local.former_ports;
+  spec.host_traffic = local.host_traffic;
+  if (local.host_traffic) spec.failsafe = local.failsafe;
+  return spec;
 }
 
 std::vector<LinkSetting> wanted_link_settings(const LocalNode& local) {

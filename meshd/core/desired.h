@@ -61,7 +61,7 @@ struct DesiredDevice {
   std::vector<Rule> rules;
   std::vector<LinkSetting> link_settings;
   NftSpec nft;
-  std::set<std::uint32_t> tables;  // W and H
+  std::set<std::uint32_t> tables;  // meshd's own
   friend bool operator==(const DesiredDevice&, const DesiredDevice&) = default;
 };
 
@@ -101,6 +101,7 @@ void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path, co
 // The metric of meshd's routes that are not guards, as the kernel reports it.
 constexpr std::uint32_t base_metric(Family family) { return family == Family::kIpv4 ? 0 : 1024; }
 DesiredDevice desired_device(const LocalNode& local, bool with_rules);
+NftSpec nft_spec(const LocalNode& local);
 // The settings of links without which the kernel's reverse-path check would refuse what a pair
 // sends while its two sides take different paths. Whether what is in force will do: meshd changes
 // nothing that does not stand in its way.

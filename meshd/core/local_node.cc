@@ -18,4 +18,10 @@ std::optional<IpAddress> LocalNode::preferred_source(Family family) const {
   return std::nullopt;
 }
 
+std::optional<IpAddress> LocalNode::host_source(Family family) const {
+  for (const IpAddress& address : addresses)
+    if (address.family() == family && host_addresses.contains(address)) return address;
+  return std::nullopt;
+}
+
 }  // namespace mesh

@@ -28,6 +28,7 @@ struct LocalNode {
   Mode mode = Mode::kPrefer;
   bool drained = false;  // leaves the mesh on purpose, or has left it
   bool host_traffic = false;
+  std::vector<FailsafePort> failsafe;  // with host traffic: what takes the underlay all the same
   Duration fallback_after{};
   std::uint16_t keepalive = 0;  // seconds, of proven peers
 
@@ -43,6 +44,7 @@ struct LocalNode {
   std::uint32_t fwmark = 0;
   std::uint32_t table_w = 0;
   std::uint32_t table_h = 0;
+  std::uint32_t table_t = 0;  // the peers' addresses for what this host itself sends
   std::uint32_t rule_priority = 0;
   bool ipv6 = true;                        // this kernel has IPv6
   std::set<std::string> underlay_links;    // those that hold an underlay address
@@ -57,6 +59,9 @@ struct LocalNode {
   // The source for packets of this host into the mesh: a local address inside its own prefixes, if
   // there is one.
   std::optional<IpAddress> preferred_source(Family family) const;
+  // The source for packets of this host to another: an underlay address that is on a link here.
+  std::optional<IpAddress> host_source(Family family) const;
+  std::set<std::uint32_t> tables() const { return {table_w, table_h, table_t}; }
 };
 
 }  // namespace mesh

@@ -143,6 +143,22 @@ void MeshModel::forget(const std::string& node) {
   peers_.erase(found);
 }
 
+Result<void> MeshModel::forget_gone(const std::string& node) {
+  const auto found = peers_.find(node);
+  if (found == peers_.end())
+    return make_error(ErrorCode::kNotFound, "no node '{}' is known here (see `meshctl status`)",
+                      node.substr(0, 64));
+  if (!found->second.gone())
+    return make_error(ErrorCode::kInvalid,
+                      "the record of {} is in the store: delete it there first, and what must "
+                      "encrypt stays blocked until it is forgotten",
+                      node);
+  dirty_.insert(node);
+  mark(claims_.remove(node));
+  peers_.erase(found);
+  return {};
+}
+
 // What records have lost, and nobody has claimed in time.
 void MeshModel::let_go(MonotonicTime now) {
   for (const std::string& node : NodeSet(dirty_)) {
@@ -163,11 +179,9 @@ void MeshModel::adopt(const Mirror& mirror, Instant now) {
   local_.former_cidrs = former_.at(now.monotonic);
   local_dirty_ = true;
   std::set<Cidr> closed;  // was not sent in plaintext
-  bool ran_before = false;
   for (const auto& [key, route] : mirror.routes()) {
     // In whichever tables an earlier configuration had them.
     if (route.protocol != kProtocol) continue;
-    ran_before = true;
     if (route.mtu != 0) adopted_mtu_[key.destination] = route.mtu;
     if (key.metric != kGuardMetric && route.type != RouteType::kUnicast) continue;
     if (key.metric == kGuardMetric) closed.insert(key.destination);
@@ -190,8 +204,7 @@ void MeshModel::adopt(const Mirror& mirror, Instant now) {
       if (holds && wg.last_handshake) mark(claims_.prove_key(node, key));
     }
   }
-  // What the kernel knows is newer than what was written down.
-  if (!ran_before) adopt_remembered();
+  adopt_remembered(mirror);
   remembered_.clear();
   mark_all_dirty();
 }
@@ -208,13 +221,20 @@ void MeshModel::keep_withdrawn(const PublicKey& key, const std::vector<Cidr>& al
 }
 
 // The host was started again. What was encrypted before stays so, as under a device that vanished:
-// its packets wait for the handshake.
-void MeshModel::adopt_remembered() {
+// its packets wait for the handshake. What the kernel knows of a peer is newer than what was
+// written down; it may know some only, those that the guard closed at boot.
+void MeshModel::adopt_remembered(const Mirror& mirror) {
+  std::set<Cidr> known;
+  for (const auto& [key, route] : mirror.routes())
+    if (route.protocol == kProtocol) known.insert(key.destination);
   for (const auto& [node, key] : remembered_) {
     const auto peer = peers_.find(node);
     if (peer == peers_.end() || peer->second.gone() || peer->second.announcement().key != key)
       continue;
     const NodeClaims claims = peer->second.claims();
+    const auto is_known = [&](const Cidr& cidr) { return known.contains(cidr); };
+    if (std::any_of(claims.cidrs.begin(), claims.cidrs.end(), is_known)) continue;
+    if (claims.cidrs.empty() && !known.empty()) continue;
     for (const Cidr& cidr : claims.cidrs) adopted_[cidr].key = key;
     for (const IpAddress& address : claims.addresses) adopted_[Cidr::host(address)].key = key;
     mark(claims_.prove_key(node, key));

@@ -34,6 +34,9 @@ class MeshModel {
   // `proven`: the keys through which packets went then, by node; `own_labels`: mine.
   void restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven,
                Labels own_labels, Instant now);
+  // Frees the prefixes of a node whose record is gone and that must encrypt. kNotFound: no such
+  // node; kInvalid: its record is there.
+  Result<void> forget_gone(const std::string& node);
   // What the running data path shows, once, before the first settle(): who holds which prefix and
   // which key, and who is already sent to through WireGuard.
   void adopt(const Mirror& mirror, Instant now);
@@ -97,10 +100,10 @@ class MeshModel {
   // Gives the peers what the policies say of them now.
   void refresh_policies();
   void take_own_labels();
+  void adopt_remembered(const Mirror& mirror);
   void let_go(MonotonicTime now);
   void keep_withdrawn(const PublicKey& key, const std::vector<Cidr>& allowed_ips,
                       const std::set<Cidr>& closed, MonotonicTime now);
-  void adopt_remembered();
   void mark(const NodeSet& nodes) { dirty_.insert(nodes.begin(), nodes.end()); }
   void settle_claims();
   void check_endpoint(Peer& peer);

@@ -17,11 +17,6 @@ namespace mesh {
 
 class Mirror {
  public:
-  struct Tables {
-    std::uint32_t w = 0;
-    std::uint32_t h = 0;
-  };
-
   // --- dumps ---
   // Also learns which endpoints were written: those found at the first sight of a peer count as
   // written.
@@ -29,7 +24,7 @@ class Mirror {
   void clear_device(Touched& touched);  // it is gone, and its routes and addresses with it
   void set_links(const std::vector<Link>& links);
   void set_addresses(const std::vector<LocalAddress>& addresses);
-  void set_routes(const std::vector<Route>& routes, Touched& touched);  // of both tables
+  void set_routes(const std::vector<Route>& routes, Touched& touched);  // of all our tables
   void set_rules(const std::vector<Rule>& rules) { rules_ = {rules.begin(), rules.end()}; }
   void set_elements(std::optional<std::vector<NftElement>> elements,
                     Touched& touched);  // empty: the ruleset is not there

@@ -311,18 +311,30 @@ Contribution Peer::contribution(const LocalNode& local) const {
     prefix.node = name_;
     prefix.address = true;
     prefix.closed = decision_.path != Path::kPlaintext;
-    if (decision_.path != Path::kWireguard || local.device_index == 0 ||
-        !local.carries(address.family()))
-      continue;
-    // Never a reject route here: it would make the reverse-path check refuse the underlay's own
-    // packets.
-    Route route;
-    route.key = {local.table_h, Cidr::host(address), base_metric(address.family())};
-    route.oif = local.device_index;
-    route.set_mtu(mtu.of(address.family()));
-    contribution.routes.push_back(route);
+    prefix.required = required;
+    prefix.encrypted_host = covers_hosts(local) && decision_.path == Path::kWireguard;
+    prefix.required_host = covers_hosts(local) && required;
+    add_host_routes(local, address, contribution.routes);
   }
   return contribution;
+}
+
+// Never a reject route here: it would make the reverse-path check refuse the underlay's own
+// packets.
+void Peer::add_host_routes(const LocalNode& local, const IpAddress& address,
+                           std::vector<Route>& routes) const {
+  if (decision_.path != Path::kWireguard || local.device_index == 0 ||
+      !local.carries(address.family()))
+    return;
+  Route route;
+  route.key = {local.table_h, Cidr::host(address), base_metric(address.family())};
+  route.oif = local.device_index;
+  route.set_mtu(route_mtu(local).of(address.family()));
+  routes.push_back(route);
+  if (!covers_hosts(local)) return;
+  route.key.table = local.table_t;
+  route.preferred_source = local.host_source(address.family());
+  routes.push_back(route);
 }
 
 std::vector<Peer::Kick> Peer::due_kicks(const LocalNode& local, Instant now) {

@@ -113,6 +113,10 @@ class Peer {
   WallTime since() const { return since_; }
   // Of the pair: what a policy says, else what both nodes publish; see set_policy.
   Mode mode(const LocalNode& local) const;
+  // Both sides cover what their hosts say to each other.
+  bool covers_hosts(const LocalNode& local) const {
+    return local.host_traffic && announcement_.host_traffic;
+  }
   std::optional<Endpoint> endpoint(const LocalNode& local) const { return endpoint_for(local); }
   void set_endpoint_problem(std::string why) { endpoint_problem_ = std::move(why); }
   // All that was refused or could not be read, for people.
@@ -150,6 +154,8 @@ class Peer {
   PairFacts facts(const LocalNode& local, MonotonicTime now) const;
   std::uint16_t keepalive(const LocalNode& local, const KeySlot& slot) const;
   DesiredPeer desired_peer(const LocalNode& local, const KeySlot& slot) const;
+  void add_host_routes(const LocalNode& local, const IpAddress& address,
+                       std::vector<Route>& routes) const;
 
   std::string name_;
   std::shared_ptr<const StoreEntry> record_;

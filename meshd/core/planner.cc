@@ -15,6 +15,7 @@ enum Step {
   kPeers,         // AllowedIPs move to their new owner in one step
   kGuards,        // what drops when the device vanishes, under the routes to come
   kStartSending,  // routes into the device, after the peer can receive
+  kClosing,       // hosts that are sent to through the mesh: from now on by no other way
   kHandshakes,    //
   kRules,         // last: they turn the tables on
   kClearing,      // what nothing uses any more
@@ -140,7 +141,8 @@ class Planner {
     for (const NftElement& element : removed_elements_)
       add(kCounting, kNftables, RemoveElement{element});
     for (const NftElement& element : added_elements_)
-      add(kCounting, kNftables, PutElement{element});
+      add(element.set == NftSet::kEncryptedHosts ? kClosing : kCounting, kNftables,
+          PutElement{element});
   }
 
   static bool overlap(const NftElement& a, const NftElement& b) {

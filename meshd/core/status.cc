@@ -207,6 +207,7 @@ PeerStatus read_peer(const Json& object, const std::string& place, Result<void>&
     peer.detail = reason;
   }
   fields.read("path", peer.path, parse_path);
+  fields.read("hostPath", peer.host_path, parse_path);
   fields.read("since", peer.since, parse_time);
   fields.read("mode", peer.mode, parse_mode);
   fields.read("policy", peer.policy);
@@ -256,6 +257,14 @@ DrainStatus read_drain(const Json& object, Result<void>& outcome) {
   return drain;
 }
 
+HostTrafficStatus read_host_traffic(const Json& object, Result<void>& outcome) {
+  HostTrafficStatus status;
+  Fields fields(object, "hostTraffic", outcome);
+  fields.read("covered", status.covered);
+  fields.read("exemptions", status.exemptions);
+  return status;
+}
+
 RefusedRecord read_refused(const Json& object, const std::string& place, Result<void>& outcome) {
   RefusedRecord record;
   Fields fields(object, place, outcome);
@@ -302,6 +311,8 @@ Status read_status(const Json& object, Result<void>& outcome) {
   fields.read("mode", status.mode, parse_mode);
   if (const Json* store = fields.find("store")) status.store = read_store(*store, outcome);
   if (const Json* drain = fields.find("drain")) status.drain = read_drain(*drain, outcome);
+  if (const Json* hosts = fields.find("hostTraffic"))
+    status.host_traffic = read_host_traffic(*hosts, outcome);
   fields.read("repairs", status.repairs);
   fields.read("lastReconcile", status.last_reconcile, parse_time);
   fields.read("error", status.error);
@@ -362,6 +373,7 @@ Json to_json(const PeerStatus& peer) {
           {"plaintextTxBytes", peer.plaintext_tx_bytes},
           {"droppedBytes", peer.dropped_bytes},
           {"foreignSourceBytes", peer.foreign_source_bytes},
+          {"hostPath", to_string(peer.host_path)},
           {"warnings", peer.warnings},
           {"detail", peer.detail},
           {"mode", to_string(peer.mode)},
@@ -408,6 +420,8 @@ Json to_json(const Status& status) {
       {"summary", summary_of(status)},
       {"repairs", status.repairs},
       {"drain", {{"phase", to_string(status.drain.phase)}, {"waitsFor", status.drain.waits_for}}},
+      {"hostTraffic",
+       {{"covered", status.host_traffic.covered}, {"exemptions", status.host_traffic.exemptions}}},
       {"lastReconcile", time_or_null(status.last_reconcile)},
       {"error", status.error},
       {"warnings", status.warnings},

@@ -33,6 +33,8 @@ struct PeerStatus {
   // /dev/net/tun"). Written by others: escape it wherever it is shown. "": explain(reason) is all.
   std::string detail;
   Path path = Path::kPlaintext;
+  // Of what the two nodes themselves say to each other, but for what is exempt.
+  Path host_path = Path::kPlaintext;
   WallTime since{};           // of the state
   Mode mode = Mode::kPrefer;  // of the pair
   std::string policy;         // the one that decides the mode; "": the nodes' own modes do
@@ -83,6 +85,13 @@ struct DrainStatus {
   friend bool operator==(const DrainStatus&, const DrainStatus&) = default;
 };
 
+struct HostTrafficStatus {
+  bool covered = false;                 // by this node; a pair is when both cover it
+  std::vector<std::string> exemptions;  // what takes the underlay all the same, in words
+
+  friend bool operator==(const HostTrafficStatus&, const HostTrafficStatus&) = default;
+};
+
 // A record of a node that is not among the peers, because no version of it could ever be read.
 struct RefusedRecord {
   std::string node;
@@ -114,6 +123,7 @@ struct Status {
   Mode mode = Mode::kPrefer;
   StoreStatus store;
   DrainStatus drain;
+  HostTrafficStatus host_traffic;
   std::uint64_t repairs = 0;
   std::optional<WallTime> last_reconcile;
   std::string error;                  // what keeps this node from doing its work; "" when nothing

@@ -87,6 +87,8 @@ constexpr std::array<Column, 16> kColumns{{
     {"PATH", false, [](const PeerStatus& p, WallTime) { return std::string(to_string(p.path)); }},
     {"POLICY", false,
      [](const PeerStatus& p, WallTime) { return or_dash(escape_controls(p.policy)); }},
+    {"HOSTS", false,
+     [](const PeerStatus& p, WallTime) { return std::string(to_string(p.host_path)); }},
     {"SINCE", false, [](const PeerStatus& p, WallTime) { return format_time(p.since); }},
     {"KEY", false,
      [](const PeerStatus& p, WallTime) {
@@ -262,6 +264,9 @@ std::string render_table(const Status& status, const TableOptions& options) {
       append_row(out, rows[i], widths,
                  options.color ? color_of(status.peers[i - 1].state) : std::string_view());
   }
+  if (options.wide && status.host_traffic.covered)
+    out += escape_controls(fmt::format("host traffic is covered; always on the underlay: {}\n",
+                                       fmt::join(status.host_traffic.exemptions, ", ")));
   for (const std::string& problem : local_problems(status)) out += escape_controls(problem) + "\n";
   append_peer_warnings(out, status);
   return out;

@@ -19,9 +19,12 @@ class Client {
   // The body of a 200; else the error, in the server's own words where it gave any. A path is
   // ready to be sent: see escape_path.
   Result<std::string> get(const std::string& path) const { return request("GET", path); }
-  Result<std::string> post(const std::string& path) const { return request("POST", path); }
   Result<std::string> put(const std::string& path, const std::string& json) const {
     return request("PUT", path, json);
+  }
+  // `body`: a JSON object of arguments, or nothing.
+  Result<std::string> post(const std::string& path, const std::string& body = "") const {
+    return request("POST", path, body);
   }
   Result<std::string> remove(const std::string& path) const { return request("DELETE", path); }
 

@@ -177,6 +177,16 @@ Result<ExitCode> run_command(const Client& client, const std::string& name) {
   return finish(outcome->empty() ? name + ": done\n" : escape_lines(*outcome));
 }
 
+Result<ExitCode> forget_node(const Client& client, const std::string& node) {
+  const auto body =
+      client.post("/v1/forget", nlohmann::json{{"node", node}}.dump(
+                                    -1, ' ', false, nlohmann::json::error_handler_t::replace));
+  if (!body) return body.error();
+  const auto outcome = field_of(*body, "result");
+  if (!outcome) return outcome.error();
+  return finish(escape_lines(*outcome));
+}
+
 Result<ExitCode> drain(const Client& client, const DrainOptions& options) {
   if (const auto begun = client.post("/v1/drain"); !begun) return begun.error();
   const auto deadline = std::chrono::steady_clock::now() + options.timeout;

@@ -191,6 +191,15 @@ void add_node(CLI::App& app, Arguments& arguments) {
       return delete_node(client, arguments.deletion);
     };
   });
+  CLI::App* forget = group->add_subcommand(
+      "forget", "free the prefixes of a node whose record is gone and that must encrypt, here");
+  forget->add_option("NODE", arguments.node, "its name")->required();
+  forget->callback([&arguments] {
+    arguments.changes = true;
+    arguments.chosen = [&arguments](const Client& client) {
+      return forget_node(client, arguments.node);
+    };
+  });
 }
 
 void add_store(CLI::App& app, Arguments& arguments) {

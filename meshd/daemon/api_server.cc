@@ -270,6 +270,7 @@ const std::array<Routes::Route, 16> Routes::kRoutes{{
     {"POST", "/v1/reload", true, &Routes::run_command},
     {"POST", "/v1/drain", true, &Routes::run_command},
     {"POST", "/v1/resume", true, &Routes::run_command},
+    {"POST", "/v1/forget", true, &Routes::run_command},
     {"GET", "/v1/policies", true, &Routes::get_policies},
     {"PUT", kPolicyPrefix, true, &Routes::put_policy},
     {"DELETE", kPolicyPrefix, true, &Routes::delete_policy},

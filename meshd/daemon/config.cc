@@ -106,7 +106,9 @@ ConfigResult parse_config(std::string_view text, std::string_view file_name,
 ConfigResult load_config(const std::filesystem::path& path) {
   const auto text = read_config_file(path);
   if (!text) return ConfigProblems{{path.string(), 0, 0, "", text.error().message}};
-  return parse_config(*text, path.string(), this_host_name());
+  ConfigResult loaded = parse_config(*text, path.string(), this_host_name());
+  if (auto* config = std::get_if<Config>(&loaded)) config->api_server = find_api_server(*config);
+  return loaded;
 }
 
 }  // namespace mesh

@@ -21,6 +21,7 @@
 
 #include "mesh/clock.h"
 #include "mesh/dataplane.h"
+#include "mesh/failsafe.h"
 #include "mesh/ip.h"
 #include "mesh/peer_state.h"
 
@@ -86,7 +87,8 @@ struct WireguardConfig {
   std::uint32_t rule_priority = 99;    // and the two that follow
   std::string userspace_command = "wireguard-go";
 
-  std::uint32_t host_table() const { return routing_table + 1; }  // H
+  std::uint32_t host_table() const { return routing_table + 1; }      // H
+  std::uint32_t own_host_table() const { return routing_table + 2; }  // of host traffic
   friend bool operator==(const WireguardConfig&, const WireguardConfig&) = default;
 };
 
@@ -95,6 +97,7 @@ struct EncryptionConfig {
   bool host_traffic = false;
   Duration fallback_after{0};  // 0: never
   bool allow_withdrawal = true;
+  std::vector<FailsafePort> failsafe_ports = default_failsafe_ports();
   friend bool operator==(const EncryptionConfig&, const EncryptionConfig&) = default;
 };
 
@@ -127,6 +130,9 @@ struct Config {
   KeysConfig keys;
   ApiConfig api;
   LogConfig log;
+  // Where the Kubernetes API answers, as its kubeconfig or this process's environment say; "": the
+  // store is another, or neither says. load_config() finds it.
+  std::string api_server;
   friend bool operator==(const Config&, const Config&) = default;
 };
 
@@ -134,6 +140,14 @@ std::string_view to_string(StoreType type);             // "directory", "etcd", 
 std::string_view to_string(BackendPreference backend);  // "auto", "kernel", "userspace", "none"
 std::string_view to_string(LogLevel level);             // "debug", "info", "warn", "error"
 std::string_view to_string(LogFormat format);           // "text", "json"
+
+// Of the Kubernetes store: the server's URL; "" where none is to be found, or the store is another.
+std::string find_api_server(const Config& config);
+
+// What node-to-node traffic always takes the underlay: the configured ports, and the endpoints of
+// the store that is in use. Of an endpoint that is a name, which may be any address, the port
+// alone.
+std::vector<FailsafePort> failsafe_of(const Config& config);
 
 // Of the snapshot: as it is given, or beside the keys, by the node's name. "": none is kept.
 std::filesystem::path snapshot_path(const Config& config);

@@ -198,11 +198,25 @@ void read_wireguard(ConfigSection& section, WireguardConfig& wireguard) {
                    "must not be empty: write a program, or backend: kernel to use none");
 }
 
+constexpr std::size_t kMostFailsafePorts = 64;
+
 void read_encryption(ConfigSection& section, EncryptionConfig& encryption) {
   section.word("mode", kModes, encryption.mode);
   section.boolean("hostTraffic", encryption.host_traffic);
   section.duration("fallbackAfter", encryption.fallback_after);
   section.boolean("allowWithdrawal", encryption.allow_withdrawal);
+  std::set<FailsafePort> seen;
+  section.list(
+      "failsafePorts", [&] { encryption.failsafe_ports.clear(); },
+      [&](const std::string& text) -> Result<void> {
+        const auto port = parse_failsafe_port(text);
+        if (!port) return port.error();
+        if (encryption.failsafe_ports.size() == kMostFailsafePorts)
+          return make_error(ErrorCode::kInvalid,
+                            "at most {} ports or ranges can be exempt: each is four policy rules",
+                            kMostFailsafePorts);
+        return add_unique(encryption.failsafe_ports, seen, *port);
+      });
 }
 
 // A private key in the directory that all nodes read would be everybody's. Reported at the key that

@@ -149,15 +149,15 @@ Result<void> check_interface_name(std::string_view name) {
 
 Result<void> check_routing_table(std::uint64_t table) {
   constexpr std::uint64_t kLargest = std::numeric_limits<std::uint32_t>::max() - 1;
-  if (table == 0 || table + 1 > kLargest)
+  if (table == 0 || table + 2 > kLargest)
     return make_error(ErrorCode::kInvalid, "{} is out of range: write a number from 1 to {}", table,
-                      kLargest - 1);
-  for (const std::uint64_t mine : {table, table + 1})
+                      kLargest - 2);
+  for (const std::uint64_t mine : {table, table + 1, table + 2})
     if (mine >= 253 && mine <= 255)  // default, main, local: linux/rtnetlink.h, rt_class_t
       return make_error(ErrorCode::kInvalid,
-                        "meshd uses tables {} and {}, and {} is the kernel's own: choose a number "
-                        "below 252 or above 255",
-                        table, table + 1, mine);
+                        "meshd uses tables {} to {}, and {} is the kernel's own: choose a number "
+                        "below 251 or above 255",
+                        table, table + 2, mine);
   return {};
 }
 

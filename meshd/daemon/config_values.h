@@ -31,7 +31,8 @@ Result<Duration> parse_duration(std::string_view text);
 // nftables and every shell read without quotes.
 Result<void> check_interface_name(std::string_view name);
 
-// W and the next number, H, must be tables that are nobody else's: not 0, not the kernel's own.
+// W and the two numbers that follow must be tables that are nobody else's: not 0, not the kernel's
+// own.
 Result<void> check_routing_table(std::uint64_t table);
 
 // A prefix that can be workloads on a node: not the default route, and no part of it in a range

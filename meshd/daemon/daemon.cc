@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "keys/key_file.h"
+#include "meshd/daemon/guard.h"
 #include "meshd/daemon/listen_socket.h"
 #include "meshd/daemon/log.h"
 #include "meshd/daemon/store_factory.h"
@@ -75,7 +76,7 @@ Result<void> Daemon::open() {
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
   if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted;
-  (*dataplane)->expect_ruleset({config_.wireguard.interface, config_.wireguard.fwmark});
+  (*dataplane)->expect_ruleset(nft_spec(local_from_config(config_)));
   (*dataplane)->remember_sysctls_in(sysctl_file(config_));
   dataplane_ = std::move(*dataplane);
   dataplane_->set_identity(&key_);
@@ -114,6 +115,7 @@ SnapshotPort Daemon::open_snapshots() {
   auto found = load_snapshot(path, store_identity(config_));
   if (found) {
     port.found = std::move(*found);
+    if (port.found) close_at_start(*port.found);
   } else {
     port.damage = found.error().message;
   }
@@ -121,6 +123,21 @@ SnapshotPort Daemon::open_snapshots() {
   port.save = [this](Snapshot snapshot) { snapshots_->save(std::move(snapshot)); };
   port.save_problem = [this] { return snapshots_->problem(); };
   return port;
+}
+
+// Before the store's first answer, and before anything that may take its time.
+void Daemon::close_at_start(const Snapshot& snapshot) {
+  const auto held = hold_closed(*dataplane_, config_, snapshot, key_.public_key(), clock_.now());
+  if (!held) {
+    log::error("what must encrypt is not held closed yet", {{"reason", held.error().message}});
+    return;
+  }
+  for (const std::string& failure : held->failed)
+    log::error("what must encrypt is not held closed yet", {{"reason", failure}});
+  if (held->operations != 0)
+    log::info("closed what must encrypt, as of the snapshot",
+              {{"nodes", std::to_string(held->closed.size())},
+               {"operations", std::to_string(held->operations)}});
 }
 
 Result<void> Daemon::start_api() {
@@ -255,6 +272,7 @@ Result<std::string> Daemon::execute(const std::string& name, const nlohmann::jso
   if (name == "explain")
     return reconciler_->explain(arguments.value("node", ""),
                                 arguments.value("other", config_.node.name));
+  if (name == "forget") return forget(arguments.value("node", ""));
   if (name == "may-delete") {
     auto allowed = reconciler_->may_delete(arguments.value("node", ""));
     return allowed ? Result<std::string>(std::string()) : allowed.error();
@@ -266,6 +284,46 @@ Result<std::string> Daemon::execute(const std::string& name, const nlohmann::jso
   if (!begun) return begun.error();
   act();
   return std::string(drain ? "leaving the mesh\n" : "back in the mesh\n");
+}
+
+Result<std::string> Daemon::forget(const std::string& node) {
+  if (auto forgotten = reconciler_->forget(node); !forgotten) return forgotten.error();
+  act();
+  return node + ": forgotten on this node\n";
+}
+
+// --- --guard ---
+
+Result<std::string> guard(const Config& config) {
+  log::configure({LogLevel::kWarn, config.log.format}, config.node.name);
+  const std::filesystem::path path = snapshot_path(config);
+  if (path.empty())
+    return make_error(ErrorCode::kInvalid,
+                      "store.snapshot.path is empty: without a snapshot nobody is known whose "
+                      "packets must wait, and nothing is closed before the store answers");
+  auto found = load_snapshot(path, store_identity(config));
+  if (!found)
+    return make_error(ErrorCode::kInvalid,
+                      "{}: nothing is closed until meshd runs and the store has answered",
+                      found.error().message);
+  if (!*found)
+    return fmt::format(
+        "{} is not there yet: no peer is known, nothing is closed. meshd writes it after the "
+        "store's first answer\n",
+        path.native());
+  auto dataplane = LinuxDataplane::open();
+  if (!dataplane) return dataplane.error();
+  if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted.error();
+  (*dataplane)->expect_ruleset(nft_spec(local_from_config(config)));
+  const auto key = load_key(config.keys.directory);  // without one nothing is a duplicate of it
+  const auto held = hold_closed(**dataplane, config, **found, key ? key->public_key() : PublicKey(),
+                                SystemClock().now());
+  if (!held) return held.error();
+  if (!held->failed.empty())
+    return make_error(ErrorCode::kIo, "not closed: {}", join(held->failed));
+  if (held->closed.empty()) return std::string("no peer must encrypt: nothing to close\n");
+  return fmt::format("closed until meshd knows better: {} ({} operations)\n", join(held->closed),
+                     held->operations);
 }
 
 // --- --cleanup ---
@@ -297,7 +355,7 @@ Result<std::string> dry_run(const Config& config) {
   if (!key && key.error().code != ErrorCode::kNotFound) return key.error();
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
-  (*dataplane)->expect_ruleset({config.wireguard.interface, config.wireguard.fwmark});
+  (*dataplane)->expect_ruleset(nft_spec(local_from_config(config)));
   auto store = make_store(config);
   if (!store) return store.error();
   const SystemClock clock;

@@ -44,6 +44,8 @@ class Daemon final : private ApiBackend {
   Daemon(Config config, std::filesystem::path config_file, PrivateKey key);
   Result<void> open();
   SnapshotPort open_snapshots();
+  void close_at_start(const Snapshot& snapshot);
+  Result<std::string> forget(const std::string& node);
   Result<void> start_api();
   void act();  // a pass, now
   Result<std::string> reload();
@@ -78,6 +80,11 @@ class Daemon final : private ApiBackend {
 
 // Removes all that meshd ever made in this kernel. Returns what that was. kBusy: a meshd runs.
 Result<std::string> clean_up(const Config& config);
+
+// meshd --guard: closes what must encrypt, from the last snapshot alone; for the time before the
+// network at boot. Returns what was closed, or why there was nothing to go by. An error where
+// something should be closed and could not be.
+Result<std::string> guard(const Config& config);
 
 // meshd --dry-run: the plan against the live kernel and store, changing nothing.
 Result<std::string> dry_run(const Config& config);

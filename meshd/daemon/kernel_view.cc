@@ -10,10 +10,10 @@ bool is_system_table(std::uint32_t table) { return table >= 253 && table <= 255;
 
 }  // namespace
 
-void KernelView::set_scope(std::string device_name, Mirror::Tables tables) {
+void KernelView::set_scope(std::string device_name, std::set<std::uint32_t> tables) {
   device_name_ = std::move(device_name);
-  tables_ = tables;
-  dataplane_.watch_tables(tables.w, tables.h);
+  tables_ = std::move(tables);
+  dataplane_.watch_tables(tables_);
 }
 
 Result<void> KernelView::read_device(Touched& touched) {
@@ -67,7 +67,7 @@ Result<void> KernelView::read_all(Touched& touched) {
   for (const Rule& rule : *rules)
     if (rule.protocol == kProtocol && !is_system_table(rule.table)) old_tables_.insert(rule.table);
   std::set<std::uint32_t> tables = old_tables_;
-  tables.insert({tables_.w, tables_.h});
+  tables.insert(tables_.begin(), tables_.end());
   std::vector<Route> routes;
   for (const std::uint32_t table : tables) {
     auto part = dataplane_.read_routes(table);

@@ -16,7 +16,7 @@ class KernelView {
  public:
   explicit KernelView(Dataplane& dataplane) : dataplane_(dataplane) {}
 
-  void set_scope(std::string device_name, Mirror::Tables tables);
+  void set_scope(std::string device_name, std::set<std::uint32_t> tables);
   // Everything. What differs from the mirror is touched; `drift` names the kinds of objects that
   // do.
   Result<void> read_everything(Touched& touched);
@@ -45,7 +45,7 @@ class KernelView {
 
   Dataplane& dataplane_;
   std::string device_name_;
-  Mirror::Tables tables_;
+  std::set<std::uint32_t> tables_;
   std::set<std::uint32_t> old_tables_;  // of an earlier configuration
   Mirror mirror_;
   Traffic traffic_;

@@ -42,6 +42,8 @@ LocalNode local_from_config(const Config& config) {
   local.fwmark = config.wireguard.fwmark;
   local.table_w = config.wireguard.routing_table;
   local.table_h = config.wireguard.host_table();
+  local.table_t = config.wireguard.own_host_table();
+  local.failsafe = failsafe_of(config);
   local.rule_priority = config.wireguard.rule_priority;
   std::error_code error;
   local.ipv6 = std::filesystem::exists("/proc/sys/net/ipv6", error);

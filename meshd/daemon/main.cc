@@ -34,6 +34,7 @@ int run(int argc, char** argv) {
   bool check_config = false;
   bool dry_run = false;
   bool cleanup = false;
+  bool guard = false;
   app.add_option("--config", config_file, "The configuration file")->capture_default_str();
   app.add_flag("--check-config", check_config,
                "Validate the configuration, print every error, exit 0 or 2");
@@ -43,6 +44,12 @@ int run(int argc, char** argv) {
                "Remove all that meshd ever made in this kernel, and nothing else; needs no store. "
                "Peers go on sending until this node's record says otherwise: `meshctl drain` first")
       ->excludes("--dry-run");
+  app.add_flag(
+         "--guard", guard,
+         "Close what must encrypt, as the last snapshot has it, and exit: for the time before "
+         "the network at boot. Needs no store; what runs already stays as it is")
+      ->excludes("--dry-run")
+      ->excludes("--cleanup");
   app.set_version_flag("--version", std::string("meshd ") + std::string(mesh::kVersion));
   try {
     app.parse(argc, argv);
@@ -69,6 +76,12 @@ int run(int argc, char** argv) {
     auto removed = mesh::clean_up(config);
     if (!removed) return fail(removed.error());
     fmt::print("{}", *removed);
+    return kDone;
+  }
+  if (guard) {
+    auto closed = mesh::guard(config);
+    if (!closed) return fail(closed.error());
+    fmt::print("{}", *closed);
     return kDone;
   }
   if (dry_run) {

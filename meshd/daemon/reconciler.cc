@@ -51,20 +51,22 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
 }
 
 void Reconciler::set_scope() {
-  kernel_.set_scope(config_.wireguard.interface,
-                    {config_.wireguard.routing_table, config_.wireguard.host_table()});
+  kernel_.set_scope(config_.wireguard.interface, local_from_config(config_).tables());
 }
 
 // --- inputs ---
 
 void Reconciler::on_store_update(const StoreUpdate& update) {
   const Instant now = clock_.now();
-  const std::size_t changes = model_.apply(update, now);
+  std::size_t changes = model_.apply(update, now);
   for (const PolicyChange& change : update.policies)
     if (const auto refused = model_.policies().refused().find(change.policy);
         refused != model_.policies().refused().end())
       log::warn("a policy cannot be read",
                 {{"policy", change.policy}, {"reason", refused->second.message}});
+  // What vanished while nobody looked is as gone as what vanishes now.
+  if (const StoreUpdate vanished = snapshots_.vanished(update); !vanished.changes.empty())
+    changes += model_.apply(vanished, now);
   snapshots_.on_store_update(update);
   silent_nodes_.on_store_update(update);
   metrics_.count_store_events(changes);
@@ -116,6 +118,13 @@ Result<void> Reconciler::resume() {
   if (auto back = drain_.come_back(); !back) return back;
   if (!was_in) log::info("coming back into the mesh");
   device_.look_again();
+  return {};
+}
+
+Result<void> Reconciler::forget(const std::string& node) {
+  if (auto forgotten = model_.forget_gone(node); !forgotten) return forgotten;
+  snapshots_.touch();
+  log::info("forgot the node: its prefixes are free", {{"peer", node}});
   return {};
 }
 

@@ -63,6 +63,8 @@ class Reconciler {
   // the way.
   Result<void> drain();
   Result<void> resume();
+  // An operator's word that a node whose record is gone will not be back: its prefixes are freed.
+  Result<void> forget(const std::string& node);
 
   // kBusy: the node lives, by what the store or its tunnel says, and its record is of use.
   Result<void> may_delete(const std::string& node) const;

@@ -102,12 +102,30 @@ bool rules_stand(const ReportInputs& inputs) {
                      [&](const Rule& rule) { return inputs.mirror.rules().contains(rule); });
 }
 
+Path host_path(const Peer& peer, const LocalNode& local) {
+  if (!peer.covers_hosts(local)) return Path::kPlaintext;
+  if (peer.decision().path == Path::kWireguard) return Path::kWireguard;
+  return peer.mode(local) == Mode::kRequire ? Path::kDrop : Path::kPlaintext;
+}
+
+HostTrafficStatus host_traffic_of(const LocalNode& local) {
+  HostTrafficStatus status;
+  status.covered = local.host_traffic;
+  if (!status.covered) return status;
+  for (const FailsafePort& port : local.failsafe) status.exemptions.push_back(port.to_string());
+  status.exemptions.push_back(fmt::format("udp:{} (WireGuard)", local.listen_port));
+  status.exemptions.emplace_back("ICMP echo requests (path MTU)");
+  status.exemptions.emplace_back("IPv6 neighbour discovery");
+  return status;
+}
+
 PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportInputs& inputs) {
   PeerStatus status;
   status.node = node;
   status.state = peer.decision().state;
   status.reason = peer.decision().reason;
   status.path = peer.decision().path;
+  status.host_path = host_path(peer, inputs.model.local());
   status.detail = detail_of(peer);
   status.since = peer.since();
   status.mode = peer.mode(inputs.model.local());
@@ -124,8 +142,9 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   const auto bytes = [&](NftSet set) { return inputs.traffic.bytes(node, set); };
   status.plaintext_rx_bytes = bytes(NftSet::kRxPlaintext);
   status.plaintext_tx_bytes = bytes(NftSet::kTxPlaintext);
-  status.dropped_bytes =
-      bytes(NftSet::kTxRequired) + bytes(NftSet::kRxRequired) + bytes(NftSet::kClosedHop);
+  for (const NftSet set : {NftSet::kTxRequired, NftSet::kRxRequired, NftSet::kEncryptedHosts,
+                           NftSet::kRequiredHosts, NftSet::kClosedHop})
+    status.dropped_bytes += bytes(set);
   status.foreign_source_bytes = bytes(NftSet::kForeign);
   return status;
 }
@@ -159,6 +178,7 @@ Status make_status(const ReportInputs& inputs) {
   status.mode = local.mode;
   status.store = inputs.store;
   status.drain = inputs.drain;
+  status.host_traffic = host_traffic_of(local);
   status.repairs = inputs.repairs;
   status.last_reconcile = inputs.now;
   status.error = inputs.error;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/status_render.h"
 #include "meshd/daemon/log.h"
@@ -28,6 +29,24 @@ Snapshot collect(const MeshModel& model) {
 }
 
 }  // namespace
+
+void restore_snapshot(MeshModel& model, const Snapshot& snapshot, Instant now) {
+  StoreUpdate records;
+  std::map<std::string, PublicKey> proven;
+  std::vector<StoreChange> gone;
+  for (const SnapshotNode& node : snapshot.nodes) {
+    const std::string& name = std::get<NodeRecord>(*node.record).name;
+    if (name == model.local().name) continue;
+    records.changes.push_back({name, node.record});
+    if (node.gone) gone.push_back({name, nullptr});
+    if (node.proven) proven.emplace(name, *node.proven);
+  }
+  for (const EncryptionPolicy& policy : snapshot.policies)
+    records.policies.push_back({policy.name, std::make_shared<const PolicyEntry>(policy)});
+  // A record that is gone is one that was there.
+  std::move(gone.begin(), gone.end(), std::back_inserter(records.changes));
+  model.restore(records, std::move(proven), snapshot.own_labels, now);
+}
 
 StoreIdentity store_identity(const Config& config) {
   StoreIdentity identity{std::string(to_string(config.store.type)), "", config.node.name};
@@ -64,6 +83,20 @@ SnapshotKeeper::SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems&
     log::warn("the snapshot holds a record that cannot be used", {{"reason", problem}});
 }
 
+StoreUpdate SnapshotKeeper::vanished(const StoreUpdate& answer) const {
+  StoreUpdate vanished;
+  if (!port_.found || !answer.in_sync || !answer.complete) return vanished;
+  std::set<std::string> listed{store_.node};
+  for (const StoreChange& change : answer.changes) listed.insert(change.node);
+  for (const SnapshotNode& node : port_.found->nodes) {
+    const std::string& name = std::get<NodeRecord>(*node.record).name;
+    if (listed.contains(name)) continue;
+    vanished.changes.push_back({name, node.record});
+    vanished.changes.push_back({name, nullptr});
+  }
+  return vanished;
+}
+
 void SnapshotKeeper::on_store_update(const StoreUpdate& update) {
   store_out_ = !update.in_sync;
   if (!update.in_sync) return;
@@ -77,21 +110,7 @@ void SnapshotKeeper::feed(MeshModel& model, Instant now) {
   if (!port_.found) return;
   if (!patient_until_) patient_until_ = now.monotonic + kPatience;
   if (!store_out_ && now.monotonic < *patient_until_) return;
-  StoreUpdate records;
-  std::map<std::string, PublicKey> proven;
-  std::vector<StoreChange> gone;
-  for (const SnapshotNode& node : port_.found->nodes) {
-    const std::string& name = std::get<NodeRecord>(*node.record).name;
-    if (name == store_.node) continue;
-    records.changes.push_back({name, node.record});
-    if (node.gone) gone.push_back({name, nullptr});
-    if (node.proven) proven.emplace(name, *node.proven);
-  }
-  for (const EncryptionPolicy& policy : port_.found->policies)
-    records.policies.push_back({policy.name, std::make_shared<const PolicyEntry>(policy)});
-  // A record that is gone is one that was there.
-  std::move(gone.begin(), gone.end(), std::back_inserter(records.changes));
-  model.restore(records, std::move(proven), port_.found->own_labels, now);
+  restore_snapshot(model, *port_.found, now);
   in_force_ = port_.found->written;
   log::warn("the store does not answer: taking the records of the snapshot",
             {{"nodes", std::to_string(port_.found->nodes.size())},

@@ -30,6 +30,9 @@ struct SnapshotPort {
 // Which store the configuration names, for the snapshot.
 StoreIdentity store_identity(const Config& config);
 
+// Gives the model the records of the snapshot, as of a store that does not answer.
+void restore_snapshot(MeshModel& model, const Snapshot& snapshot, Instant now);
+
 class SnapshotKeeper {
  public:
   // If the store has said nothing at all for so long after the start, it is out.
@@ -46,6 +49,10 @@ class SnapshotKeeper {
     return port_.found ? port_.found->policies : std::vector<EncryptionPolicy>();
   }
   void on_store_update(const StoreUpdate& update);
+  // The records of the snapshot that the store's first answer does not have, as records that came
+  // and went: the model keeps those closed that must encrypt. Before on_store_update(), which gives
+  // the snapshot up.
+  StoreUpdate vanished(const StoreUpdate& answer) const;
   // Gives the model the records of the snapshot if the store is out and has not answered before.
   void feed(MeshModel& model, Instant now);
   // A record, or what is sent through WireGuard, may have changed.

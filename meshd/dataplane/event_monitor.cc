@@ -94,7 +94,7 @@ void EventMonitor::take_route_message(const nlmsghdr& message) {
     case RTM_NEWROUTE:
     case RTM_DELROUTE: {
       const auto table = table_of_route(message);
-      if (!table || std::find(tables_.begin(), tables_.end(), *table) == tables_.end()) return;
+      if (!table || !tables_.contains(*table)) return;
       return take(decode_route(message), [&](const Route& route) {
         return RouteEvent{route, message.nlmsg_type == RTM_DELROUTE};
       });

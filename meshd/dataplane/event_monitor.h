@@ -13,8 +13,8 @@
 // an event for each. A LinkEvent whose link is not up, or is removed, means: read the routes again.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <set>
 #include <vector>
 
 #include "mesh/kernel.h"
@@ -30,7 +30,7 @@ class EventMonitor {
   static Result<EventMonitor> open();
 
   int fd() const { return epoll_.get(); }
-  void watch_tables(std::uint32_t w, std::uint32_t h) { tables_ = {w, h}; }
+  void watch_tables(std::set<std::uint32_t> tables) { tables_ = std::move(tables); }
   // Whose nftables transactions are our own: those from this netlink port, or of this process (as
   // nf_tables names it). 0: none.
   void ignore_nft_changes_of(std::uint32_t port, std::uint32_t process);
@@ -57,7 +57,7 @@ class EventMonitor {
   std::vector<NetlinkSocket> nft_;  // none or one
   UniqueFd epoll_;
   UniqueFd pending_;  // an eventfd, readable while events_ holds what pump() moved
-  std::array<std::uint32_t, 2> tables_{};
+  std::set<std::uint32_t> tables_;
   std::uint32_t own_port_ = 0;
   std::uint32_t own_process_ = 0;
   bool our_table_touched_ = false;  // by the transaction whose messages are arriving

@@ -93,11 +93,13 @@ Result<WgDevice> LinuxDataplane::read_device() {
 
 Result<std::vector<NftElement>> LinuxDataplane::read_elements() {
   if (!nftables_) return nftables_.error();
+  if (expected_ruleset_) {
+    if (auto right = nftables_->table.check(*expected_ruleset_); !right) return right.error();
+    return nftables_->elements.read();
+  }
   const auto spec = nftables_->table.check();
   if (!spec) return spec.error();
-  const bool current = expected_ruleset_ ? *spec == *expected_ruleset_
-                                         : device_.name().empty() || spec->device == device_.name();
-  if (!current)
+  if (!device_.name().empty() && spec->device != device_.name())
     return make_error(ErrorCode::kNotFound,
                       "nftables table inet meshd is for device {} and fwmark {:#x}, not ours",
                       spec->device, spec->fwmark);

@@ -76,7 +76,9 @@ class LinuxDataplane final : public Dataplane {
 
   int event_fd() const override { return events_.fd(); }
   std::vector<KernelEvent> drain_events() override { return events_.drain(); }
-  void watch_tables(std::uint32_t w, std::uint32_t h) override { events_.watch_tables(w, h); }
+  void watch_tables(std::set<std::uint32_t> tables) override {
+    events_.watch_tables(std::move(tables));
+  }
 
  private:
   // nftables, or why there is none.

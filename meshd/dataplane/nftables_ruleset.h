@@ -10,10 +10,13 @@
 //   the way back past the mesh too.
 // - Every packet that a peer sent us or that we send to a peer is looked up in at most one counting
 //   set per direction, exactly once; what goes between the nodes' own underlay addresses
-//   (WireGuard's own packets among it) in none. A counted lookup is therefore the last match of its
-//   rule.
+//   (WireGuard's own packets among it) in none, but that of hosts when it is dropped. A counted
+//   lookup is therefore the last match of its rule.
 // - What must be encrypted and is not is dropped, on arrival and on leaving, whichever socket or
 //   route it came from.
+// - With host traffic, what two nodes say to each other is held to the mesh by nftables alone
+//   (chains hosts_*), but for WireGuard's own packets, probes of the path's MTU, neighbour
+//   discovery and the failsafe ports.
 // - What came through the mesh, and what goes to a prefix of @own, is not handed to a peer in
 //   @closed_hop past the mesh: a prefix that moves is for a moment where its packets no longer are.
 // - The maximum segment size of forwarded TCP connections through the mesh fits its MTU.

@@ -171,6 +171,23 @@ Result<NftSpec> NftablesTable::check() {
   if (!tag) return tag.error();
   const auto spec = parse_ruleset_tag(*tag);
   if (!spec) return missing("it is not of this version of meshd");
+  const auto wanted = make_ruleset(*spec);
+  if (!wanted) return wanted.error();
+  if (auto same = compare_rules(*wanted); !same) return same.error();
+  return *spec;
+}
+
+// The tag holds a hash of the text, so that equal tags mean equal specs.
+Result<void> NftablesTable::check(const NftSpec& expected) {
+  const auto tag = read_tag();
+  if (!tag) return tag.error();
+  const auto wanted = make_ruleset(expected);
+  if (!wanted) return wanted.error();
+  if (*tag != wanted->tag) return missing("it is of another version or configuration of meshd");
+  return compare_rules(*wanted);
+}
+
+Result<void> NftablesTable::compare_rules(const NftRuleset& wanted) {
   auto rules = retry_interrupted([&]() -> Result<std::vector<NftRuleLabel>> {
     std::vector<NftRuleLabel> found;
     NetlinkMessage request = nft_request(NFT_MSG_GETRULE, NFPROTO_INET, NLM_F_DUMP);
@@ -193,8 +210,8 @@ Result<NftSpec> NftablesTable::check() {
   if (!rules) return rules.error().at("read nftables rules");
   std::stable_sort(rules->begin(), rules->end(),
                    [](const NftRuleLabel& a, const NftRuleLabel& b) { return a.chain < b.chain; });
-  if (*rules != make_ruleset(*spec)->rules) return missing("somebody else changed its rules");
-  return *spec;
+  if (*rules != wanted.rules) return missing("somebody else changed its rules");
+  return {};
 }
 
 }  // namespace mesh

@@ -12,6 +12,7 @@
 #include "mesh/kernel.h"
 #include "mesh/result.h"
 #include "meshd/dataplane/netlink_socket.h"
+#include "meshd/dataplane/nftables_ruleset.h"
 
 namespace mesh {
 
@@ -27,6 +28,8 @@ class NftablesTable {
   // The spec the kernel's table was made for. kNotFound when there is no such table, when it is not
   // meshd's or of another version, or when a rule of it is missing, changed in its place, or added.
   Result<NftSpec> check();
+  // Whether it is the table of this spec: kNotFound where it is not, as above.
+  Result<void> check(const NftSpec& expected);
 
   // This process as nf_tables names it in its events (NFTA_GEN_PROC_PID), which is not getpid() in
   // a container. Valid for the thread that opened or installed last.
@@ -36,6 +39,7 @@ class NftablesTable {
   explicit NftablesTable(NetlinkSocket socket) : socket_(std::move(socket)) {}
   Result<void> learn_process_id();
   Result<std::string> read_tag();
+  Result<void> compare_rules(const NftRuleset& wanted);
   Result<void> run(const std::string& text, std::string_view act);
 
   NetlinkSocket socket_;

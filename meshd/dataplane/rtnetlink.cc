@@ -62,7 +62,12 @@ bool removal_could_take(const Rule& rule, const Rule& candidate) {
   return candidate.priority == rule.priority && candidate.table == rule.table &&
          (rule.fwmark == 0 || candidate.fwmark == rule.fwmark) &&
          (rule.fwmask == 0 || candidate.fwmask == rule.fwmask) &&
-         (!rule.source || candidate.source == rule.source);
+         (!rule.source || candidate.source == rule.source) &&
+         (!rule.destination || candidate.destination == rule.destination) &&
+         (!rule.locally_made || candidate.locally_made) &&
+         (rule.ip_protocol == IpProtocol::kAny || candidate.ip_protocol == rule.ip_protocol) &&
+         (rule.source_ports.any() || candidate.source_ports == rule.source_ports) &&
+         (rule.destination_ports.any() || candidate.destination_ports == rule.destination_ports);
 }
 
 }  // namespace

@@ -7,11 +7,14 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
+#include <array>
+
 namespace mesh {
 namespace {
 
 // Every network namespace numbers its loopback device 1 (LOOPBACK_IFINDEX in the kernel).
 constexpr std::uint32_t kLoopbackIndex = 1;
+constexpr std::string_view kLoopbackName = "lo";
 
 std::uint8_t af_of(Family family) { return static_cast<std::uint8_t>(to_af(family)); }
 
@@ -82,16 +85,26 @@ NetlinkMessage address_message(std::uint16_t type, std::uint16_t flags, int ifin
   return message;
 }
 
+void put_ports(NetlinkMessage& message, std::uint16_t attribute, const PortRange& ports) {
+  if (ports.any()) return;
+  const std::array<std::uint16_t, 2> range{ports.first, ports.last};  // fib_rule_port_range
+  message.put(attribute, Bytes(reinterpret_cast<const std::uint8_t*>(range.data()), sizeof range));
+}
+
 NetlinkMessage rule_message(std::uint16_t type, std::uint16_t flags, const Rule& rule) {
   fib_rule_hdr header{};
   header.family = af_of(rule.family);
   header.src_len = rule.source ? length_of(*rule.source) : std::uint8_t{0};
+  header.dst_len = rule.destination ? length_of(*rule.destination) : std::uint8_t{0};
   header.table = short_table(rule.table);
   header.action = FR_ACT_TO_TBL;
   header.flags = rule.invert ? FIB_RULE_INVERT : 0;
   NetlinkMessage message(type, flags);
   message.put_header(header);
   if (rule.source && !rule.source->is_default()) message.put(FRA_SRC, rule.source->base().bytes());
+  if (rule.destination && !rule.destination->is_default())
+    message.put(FRA_DST, rule.destination->base().bytes());
+  if (rule.locally_made) message.put_string(FRA_IIFNAME, kLoopbackName);
   message.put_value(FRA_PRIORITY, rule.priority);
   message.put_value(FRA_TABLE, rule.table);
   // Both or none: a mark without a mask would be compared in all its bits.
@@ -99,6 +112,10 @@ NetlinkMessage rule_message(std::uint16_t type, std::uint16_t flags, const Rule&
     message.put_value(FRA_FWMARK, rule.fwmark);
     message.put_value(FRA_FWMASK, rule.fwmask);
   }
+  if (rule.ip_protocol != IpProtocol::kAny)
+    message.put_value(FRA_IP_PROTO, static_cast<std::uint8_t>(rule.ip_protocol));
+  put_ports(message, FRA_SPORT_RANGE, rule.source_ports);
+  put_ports(message, FRA_DPORT_RANGE, rule.destination_ports);
   message.put_value(FRA_PROTOCOL, rule.protocol);
   return message;
 }

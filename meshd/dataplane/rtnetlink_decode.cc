@@ -159,8 +159,31 @@ bool take_route_attribute(const NetlinkAttribute& attribute, Family family, Rout
   }
 }
 
-bool take_rule_attribute(const NetlinkAttribute& attribute, Rule& rule,
-                         std::optional<IpAddress>& source, bool& mask_given) {
+bool take_ports(const NetlinkAttribute& attribute, PortRange& ports) {
+  fib_rule_port_range range{};
+  if (!take(attribute, range)) return false;
+  ports = {range.start, range.end};
+  return true;
+}
+
+// A protocol that a Rule cannot name is another selector.
+bool take_ip_protocol(const NetlinkAttribute& attribute, Rule& rule) {
+  std::uint8_t number = 0;
+  if (!take(attribute, number)) return false;
+  rule.ip_protocol = static_cast<IpProtocol>(number);
+  rule.more_selectors |=
+      rule.ip_protocol != IpProtocol::kTcp && rule.ip_protocol != IpProtocol::kUdp;
+  return true;
+}
+
+// What the header gives the length of.
+struct RuleAddresses {
+  std::optional<IpAddress> source;
+  std::optional<IpAddress> destination;
+};
+
+bool take_rule_attribute(const NetlinkAttribute& attribute, Rule& rule, RuleAddresses& addresses,
+                         bool& mask_given) {
   std::uint32_t number = 0;
   switch (attribute.type) {
     case FRA_PRIORITY:
@@ -173,15 +196,25 @@ bool take_rule_attribute(const NetlinkAttribute& attribute, Rule& rule,
     case FRA_TABLE:
       return take(attribute, rule.table);
     case FRA_SRC:
-      return take_address(attribute, rule.family, source);
+      return take_address(attribute, rule.family, addresses.source);
+    case FRA_DST:
+      return take_address(attribute, rule.family, addresses.destination);
+    case FRA_IIFNAME:
+      rule.locally_made = attribute.as_string() == "lo";
+      rule.more_selectors |= !rule.locally_made;
+      return true;
+    case FRA_IP_PROTO:
+      return take_ip_protocol(attribute, rule);
+    case FRA_SPORT_RANGE:
+      return take_ports(attribute, rule.source_ports);
+    case FRA_DPORT_RANGE:
+      return take_ports(attribute, rule.destination_ports);
     case FRA_PROTOCOL:
       return take(attribute, rule.protocol);
     case FRA_SUPPRESS_PREFIXLEN:  // always sent; all ones: off
       if (!take(attribute, number)) return false;
       rule.more_selectors |= number != 0xffff'ffffU;
       return true;
-    case FRA_DST:
-    case FRA_IIFNAME:
     case FRA_OIFNAME:
     case FRA_GOTO:
     case FRA_FLOW:
@@ -189,9 +222,6 @@ bool take_rule_attribute(const NetlinkAttribute& attribute, Rule& rule,
     case FRA_SUPPRESS_IFGROUP:
     case FRA_L3MDEV:
     case FRA_UID_RANGE:
-    case FRA_IP_PROTO:
-    case FRA_SPORT_RANGE:
-    case FRA_DPORT_RANGE:
       rule.more_selectors = true;
       return true;
     default:
@@ -338,18 +368,23 @@ Result<std::optional<Rule>> decode_rule(const nlmsghdr& message) {
   rule.table = header->table;
   rule.invert = (header->flags & FIB_RULE_INVERT) != 0;
   rule.protocol = RTPROT_UNSPEC;
-  rule.more_selectors = header->action != FR_ACT_TO_TBL || header->dst_len != 0 || header->tos != 0;
-  std::optional<IpAddress> source;
+  rule.more_selectors = header->action != FR_ACT_TO_TBL || header->tos != 0;
+  RuleAddresses addresses;
   bool mask_given = false;
   const bool good = for_each_attribute(
       attributes_of(message, sizeof *header), [&](const NetlinkAttribute& attribute) {
-        return take_rule_attribute(attribute, rule, source, mask_given);
+        return take_rule_attribute(attribute, rule, addresses, mask_given);
       });
-  if (!good || header->src_len > address_bits(*family)) return malformed("rule");
-  if (header->src_len != 0) {
-    if (!source) return malformed("rule");
-    rule.source = Cidr(*source, header->src_len);
-  }
+  const auto take_prefix = [&](const std::optional<IpAddress>& address, std::uint8_t length,
+                               std::optional<Cidr>& prefix) {
+    if (length == 0) return true;
+    if (!address || length > address_bits(*family)) return false;
+    prefix = Cidr(*address, length);
+    return true;
+  };
+  if (!good || !take_prefix(addresses.source, header->src_len, rule.source) ||
+      !take_prefix(addresses.destination, header->dst_len, rule.destination))
+    return malformed("rule");
   if (!mask_given && rule.fwmark != 0) rule.fwmask = 0xffff'ffffU;
   return std::optional<Rule>(rule);
 }

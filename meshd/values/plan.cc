@@ -35,7 +35,14 @@ std::string text_of(const Rule& rule) {
   std::string text = fmt::format("IPv{} {}:", static_cast<int>(rule.family), rule.priority);
   if (rule.invert) text += " not";
   if (rule.source) text += fmt::format(" from {}", rule.source->to_string());
-  return text + fmt::format(" fwmark {:#x}/{:#x} lookup {}", rule.fwmark, rule.fwmask, rule.table);
+  if (rule.destination) text += fmt::format(" to {}", rule.destination->to_string());
+  if (rule.fwmask != 0) text += fmt::format(" fwmark {:#x}/{:#x}", rule.fwmark, rule.fwmask);
+  if (rule.locally_made) text += " iif lo";
+  if (rule.ip_protocol != IpProtocol::kAny)
+    text += fmt::format(" ipproto {}", to_string(rule.ip_protocol));
+  if (!rule.source_ports.any()) text += " sport " + rule.source_ports.to_string();
+  if (!rule.destination_ports.any()) text += " dport " + rule.destination_ports.to_string();
+  return text + fmt::format(" lookup {}", rule.table);
 }
 
 std::string text_of(const NftElement& element) {

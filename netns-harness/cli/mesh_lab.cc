@@ -10,6 +10,7 @@
 #include "cli/chaos.h"
 #include "cli/demo.h"
 #include "cli/faults.h"
+#include "cli/leaks.h"
 #include "lab/error.h"
 #include "lab/lab.h"
 #include "lab/registry.h"
@@ -179,6 +180,18 @@ int run_command_line(int argc, char** argv) {
   faults_command->add_option("--backend", faults_options.backend)
       ->check(CLI::IsMember({"auto", "kernel", "userspace"}));
 
+  LeaksOptions leaks_options;
+  CLI::App* leaks_command = app.add_subcommand(
+      "leaks", "Break what must encrypt in every way, and count what leaves in plaintext");
+  leaks_command->add_option("--cells", leaks_options.cells,
+                            "Only cells whose name matches this regular expression");
+  leaks_command->add_option("--output", leaks_options.output, "Write the table here (Markdown)");
+  leaks_command->add_flag("--append", leaks_options.append,
+                          "Keep what the file says of the other kind of WireGuard");
+  leaks_command->add_flag("--list", leaks_options.list, "Only say which cells there are");
+  leaks_command->add_option("--backend", leaks_options.backend)
+      ->check(CLI::IsMember({"auto", "kernel", "userspace"}));
+
   ChaosCommand chaos_options;
   CLI::App* chaos_command = app.add_subcommand(
       "chaos", "Break a mesh again and again in an order made from a seed, and judge it");
@@ -201,6 +214,7 @@ int run_command_line(int argc, char** argv) {
   if (*down_command) return down(id, all);
   if (*sweep_command) return sweep();
   if (*faults_command) return run_faults(faults_options);
+  if (*leaks_command) return run_leaks(leaks_options);
   if (*chaos_command) return run_chaos_command(chaos_options);
   if (*demo_command) {
     demo_options.id = id;

@@ -78,8 +78,8 @@ void forget_everything(const Lab& lab, const Node& node) {
   for (const char* family : {"-4", "-6"}) {
     (void)run({.argv = {"ip", family, "-force", "-batch", "-"},
                .place = node.place(),
-               .input = "rule del pref 99\nrule del pref 100\nrule del pref 101\nroute flush table "
-                        "5182\nroute flush table 5183\n"});
+               .input = "rule flush protocol 109\nroute flush table 5182\nroute flush table 5183\n"
+                        "route flush table 5184\n"});
   }
 }
 

@@ -131,8 +131,15 @@ std::string section_of(const std::vector<Measured>& rows, const std::string& bac
   return text;
 }
 
+std::string cell_text(std::string text) { return cell(std::move(text)); }
+
 std::string with_section(const std::string& document, const std::string& section) {
-  std::string result = kIntroduction;
+  return with_section(document, section, kIntroduction);
+}
+
+std::string with_section(const std::string& document, const std::string& section,
+                         const std::string& introduction) {
+  std::string result = introduction;
   bool replaced = false;
   for (std::size_t from = document.find("\n## "); from != std::string::npos;) {
     const std::size_t next = document.find("\n## ", from + 1);

@@ -16,5 +16,10 @@ namespace mesh::lab {
 // `document` with the section of that name replaced, or added at the end; the introduction is
 // always the current one. An empty document is begun.
 [[nodiscard]] std::string with_section(const std::string& document, const std::string& section);
+// The same of another document of sections.
+[[nodiscard]] std::string with_section(const std::string& document, const std::string& section,
+                                       const std::string& introduction);
+// Text that can stand in a cell of a table.
+[[nodiscard]] std::string cell_text(std::string text);
 
 }  // namespace mesh::lab

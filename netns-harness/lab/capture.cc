@@ -154,18 +154,21 @@ void Capture::take(std::span<const std::uint8_t> frame, int port) {
   const auto to = macs_.find(destination);
   const PacketClass kind = classifier_.classify(frame);
   if (to == macs_.end() && kind == PacketClass::kOther) return;  // broadcast, multicast
+  const bool ipv6 = frame[12] == ETHERTYPE_IPV6 >> 8 && frame[13] == (ETHERTYPE_IPV6 & 0xff);
   Tally& tally = tallies_[{from->second, to == macs_.end() ? "" : to->second}];
   switch (kind) {
     case PacketClass::kWireguard:
       ++tally.count.wireguard;
       break;
     case PacketClass::kHost:
-      ++tally.count.host;
+      if (ipv6) ++tally.count.host_ipv6;
+      if (++tally.count.host <= kSeenLimit) tally.host_seen.push_back(describe(frame));
       break;
     case PacketClass::kOther:
       ++tally.count.other;
       break;
     case PacketClass::kPlaintext:
+      if (ipv6) ++tally.count.plaintext_ipv6;
       if (++tally.count.plaintext <= kSeenLimit) tally.plaintext_seen.push_back(describe(frame));
       if (to != macs_.end() && plaintext_.size() < kTakeLimit)
         plaintext_.push_back({Clock::now(), from->second, to->second, describe(frame)});
@@ -238,14 +241,24 @@ Verdict Capture::between(const std::string& a, const std::string& b) {
 
 Verdict Capture::with_outside(const std::string& node) { return between(node, "outside"); }
 
-std::uint64_t Capture::plaintext_among(const std::set<std::string>& nodes) {
+std::uint64_t Capture::among(const std::set<std::string>& nodes, std::uint64_t Count::*kind) {
   flush();
   const std::lock_guard guard(mutex_);
   check_nothing_dropped();
   std::uint64_t packets = 0;
   for (const auto& [pair, tally] : tallies_)
-    if (nodes.contains(pair.first) && nodes.contains(pair.second)) packets += tally.count.plaintext;
+    if (nodes.contains(pair.first) && nodes.contains(pair.second)) packets += tally.count.*kind;
   return packets;
+}
+
+std::vector<std::string> Capture::host_seen(const std::string& a, const std::string& b) {
+  flush();
+  const std::lock_guard guard(mutex_);
+  std::vector<std::string> seen;
+  for (const auto& pair : {std::pair(a, b), std::pair(b, a)})
+    if (const auto found = tallies_.find(pair); found != tallies_.end())
+      seen.insert(seen.end(), found->second.host_seen.begin(), found->second.host_seen.end());
+  return seen;
 }
 
 std::vector<PlaintextSeen> Capture::take_plaintext() {

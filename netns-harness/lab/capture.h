@@ -29,6 +29,8 @@ struct Count {
   std::uint64_t plaintext = 0;
   std::uint64_t host = 0;  // between the nodes' own addresses, not WireGuard
   std::uint64_t other = 0;
+  std::uint64_t plaintext_ipv6 = 0;  // of the above
+  std::uint64_t host_ipv6 = 0;
 };
 
 struct Verdict {
@@ -62,7 +64,20 @@ class Capture {
   // Between a node and the client outside.
   [[nodiscard]] Verdict with_outside(const std::string& node);
   // Plaintext packets between any two nodes, everything sent until now included.
-  [[nodiscard]] std::uint64_t plaintext_among(const std::set<std::string>& nodes);
+  [[nodiscard]] std::uint64_t plaintext_among(const std::set<std::string>& nodes) {
+    return among(nodes, &Count::plaintext);
+  }
+  // The same of one family; and of packets between the nodes themselves, with the first few of a
+  // pair's.
+  [[nodiscard]] std::uint64_t plaintext_of(const std::set<std::string>& nodes, Family family) {
+    const std::uint64_t ipv6 = among(nodes, &Count::plaintext_ipv6);
+    return family == Family::kIpv6 ? ipv6 : among(nodes, &Count::plaintext) - ipv6;
+  }
+  [[nodiscard]] std::uint64_t host_of(const std::set<std::string>& nodes, Family family) {
+    const std::uint64_t ipv6 = among(nodes, &Count::host_ipv6);
+    return family == Family::kIpv6 ? ipv6 : among(nodes, &Count::host) - ipv6;
+  }
+  [[nodiscard]] std::vector<std::string> host_seen(const std::string& a, const std::string& b);
   // The plaintext packets between nodes since the last call, as they were seen; beyond 100,000 they
   // are only counted. Does not wait for what is under way.
   [[nodiscard]] std::vector<PlaintextSeen> take_plaintext();
@@ -73,11 +88,13 @@ class Capture {
   struct Tally {
     Count count;
     std::vector<std::string> plaintext_seen;
+    std::vector<std::string> host_seen;
   };
 
   void learn_port(const std::string& name, const std::string& port,
                   const NetworkNamespace& network);
   void work();
+  [[nodiscard]] std::uint64_t among(const std::set<std::string>& nodes, std::uint64_t Count::*kind);
   void take(std::span<const std::uint8_t> frame, int port);
   // Waits until everything the nodes sent before this call has been counted.
   void flush();

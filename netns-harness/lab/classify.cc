@@ -105,6 +105,13 @@ struct Classifier::Packet {
     return protocol == IPPROTO_ICMPV6 && !payload.empty() && payload[0] >= 130 && payload[0] <= 143;
   }
 
+  // Requests and replies (RFC 792, 4443).
+  [[nodiscard]] bool is_echo() const {
+    if (later_fragment || payload.empty()) return false;
+    if (protocol == IPPROTO_ICMP) return payload[0] == 8 || payload[0] == 0;
+    return protocol == IPPROTO_ICMPV6 && (payload[0] == 128 || payload[0] == 129);
+  }
+
   [[nodiscard]] bool is_wireguard(const std::set<std::uint16_t>& ports) const {
     if (protocol != IPPROTO_UDP || payload.size() < kUdpHeader) return false;
     if (!ports.contains(be16(payload, 2))) return false;
@@ -144,6 +151,7 @@ PacketClass Classifier::classify_ip(const Packet& packet) {
     const bool link_local = packet.source.is_link_local() && packet.destination.is_link_local();
     return link_local ? PacketClass::kHost : PacketClass::kPlaintext;
   }
+  if (packet.is_echo()) return PacketClass::kOther;
   const auto key = std::tuple(packet.source, packet.destination, packet.fragment_id);
   if (packet.later_fragment) {
     const auto first = fragments_.find(key);

@@ -18,7 +18,7 @@ enum class PacketClass : std::uint8_t {
   kWireguard,  // UDP between nodes, to a listen port, with a WireGuard message's type and size
   kPlaintext,  // IP with an address that is no node's own: a workload's, a VIP's, a client's
   kHost,       // IP between the nodes' own underlay addresses, and not WireGuard
-  kOther,      // ARP, neighbour discovery, multicast
+  kOther,      // ARP, neighbour discovery, multicast; echoes between nodes, which measure paths
 };
 
 inline constexpr std::size_t kSnapLength = 256;

@@ -20,15 +20,16 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-// Rules, both routing tables, the device and its addresses. Objects that are missing print nothing.
+// Rules, the routing tables, the device and its addresses. Objects that are missing print nothing.
 std::string routing(const Node& node, const char* family) {
   static const std::regex kIndex("^[0-9]+: (mesh0:)");
-  const Outcome outcome =
-      run({.argv = {"ip", family, "-force", "-batch", "-"},
-           .place = node.place(),
-           .input = fmt::format(
-               "rule show\nroute show table 5182\nroute show table 5183\naddr show dev {}\n",
-               kDevice)});
+  const Outcome outcome = run(
+      {.argv = {"ip", family, "-force", "-batch", "-"},
+       .place = node.place(),
+       .input = fmt::format(
+           "rule show\nroute show table 5182\nroute show table 5183\nroute show table 5184\naddr "
+           "show dev {}\n",
+           kDevice)});
   std::string text;
   for (const auto& line : lines_of(outcome.output)) {
     if (line.find("inet6 fe80:") != std::string::npos)

@@ -99,12 +99,24 @@ TEST_F(AccountingTest, OnlyRequiredPrefixesAreInTheSetsThatDrop) {
   EXPECT_EQ(settle(NftSet::kRxRequired), settle(NftSet::kTxRequired));
 }
 
-TEST_F(AccountingTest, AnUnderlayAddressIsNeverDroppedAlsoInsideARequiredPrefix) {
+TEST_F(AccountingTest, AnUnderlayAddressDropsOnlyWhereItIsRequiredItself) {
   accounting_.put(cidr("10.2.0.0/24"), workload("b", true));
   accounting_.put(cidr("10.2.0.1/32"), address("b"));
   EXPECT_THAT(settle(NftSet::kTxRequired),
               ::testing::ElementsAre(std::pair(range("10.2.0.0", "10.2.0.0"), "b"),
                                      std::pair(range("10.2.0.2", "10.2.0.255"), "b")));
+}
+
+TEST_F(AccountingTest, HostsAreClosedByTheirOwnSetsAndWorkloadsNever) {
+  Accounting::Prefix host = address("b");
+  host.required = host.encrypted_host = host.required_host = true;
+  accounting_.put(cidr("10.2.0.0/24"), workload("b", true));
+  accounting_.put(cidr("192.0.2.2/32"), host);
+  const auto only_the_address =
+      ::testing::ElementsAre(std::pair(range("192.0.2.2", "192.0.2.2"), "b"));
+  EXPECT_THAT(settle(NftSet::kEncryptedHosts), only_the_address);
+  EXPECT_THAT(settle(NftSet::kRequiredHosts), only_the_address);
+  EXPECT_EQ(settle(NftSet::kTxRequired).size(), 2U) << "workloads may not send to it in clear";
 }
 
 TEST_F(AccountingTest, AddressesAndPrefixesAreToldApart) {
@@ -189,7 +201,11 @@ bool belongs(const Accounting::Prefix& prefix, NftSet set, Family family) {
       return prefix.address && prefix.closed;
     case NftSet::kTxRequired:
     case NftSet::kRxRequired:
-      return prefix.workload && prefix.required;
+      return prefix.required;
+    case NftSet::kEncryptedHosts:
+      return prefix.encrypted_host;
+    case NftSet::kRequiredHosts:
+      return prefix.required_host;
     case NftSet::kOwn:
     case NftSet::kOwnAddress:
       return false;

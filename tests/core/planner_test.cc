@@ -107,6 +107,58 @@ TEST_F(PlanOrder, TheRulesAreWhatTheDesignSays) {
             }));
 }
 
+TEST_F(PlanOrder, WithHostTrafficWhatThisHostSendsHasARuleOfItsOwnBehindTheFailsafePorts) {
+  world.local.host_traffic = true;
+  world.local.failsafe = {{IpProtocol::kTcp, {22, 22}, {}},
+                          {IpProtocol::kTcp, {12379, 12379}, ip("192.0.2.9")}};
+  const Plan plan = world.pass();
+  for (const char* rule : {"IPv4 100: iif lo ipproto tcp dport 22 lookup 254",
+                           "IPv6 100: iif lo ipproto tcp sport 22 lookup 254",
+                           "IPv4 100: to 192.0.2.9/32 iif lo ipproto tcp dport 12379 lookup 254",
+                           "IPv4 100: from 192.0.2.9/32 iif lo ipproto tcp sport 12379 lookup 254",
+                           "IPv6 100: iif lo ipproto udp dport 51820 lookup 254",
+                           "IPv4 101: fwmark 0x0/0x2000 iif lo lookup 5184",
+                           "IPv4 101: from 10.1.0.0/24 fwmark 0x0/0x2000 lookup 5183"})
+    EXPECT_THAT(lines(plan), Contains(HasSubstr(rule)));
+  EXPECT_THAT(lines(plan), Not(Contains(HasSubstr("IPv6 100: to"))));
+}
+
+TEST_F(PlanOrder, AHostIsSentToThroughTheMeshOnlyWhenBothCoverItAndNeverWithAReject) {
+  world.local.host_traffic = true;
+  world.kernel.answer(key(3));
+  world.put(node("c", 3));
+  world.kernel.answer(key(2));
+  world.put(node("b", 2).host_traffic());
+  world.settle();
+  const RouteKey b{test::kTableT, cidr("192.0.2.2/32"), 0};
+  ASSERT_TRUE(world.kernel.routes().contains(b));
+  EXPECT_EQ(world.kernel.routes().at(b).preferred_source, ip("192.0.2.1"));
+  EXPECT_FALSE(world.kernel.routes().contains({test::kTableT, cidr("192.0.2.3/32"), 0}));
+  EXPECT_TRUE(world.kernel.routes().contains({test::kTableH, cidr("192.0.2.3/32"), 0}));
+  const NftElement closed{NftSet::kEncryptedHosts, {ip("192.0.2.2"), ip("192.0.2.2")}};
+  EXPECT_TRUE(world.kernel.elements().contains(closed));
+  for (const auto& [key, route] : world.kernel.routes())
+    EXPECT_TRUE(key.table == test::kTableW || route.type == RouteType::kUnicast);
+  world.put(node("b", 2));
+  const Plan plan = world.pass();
+  EXPECT_TRUE(comes_before(plan, "remove encrypted_hosts4", "route: remove"));
+}
+
+TEST_F(PlanOrder, TheHostIsClosedAfterItsRouteAndRequiredOnesBeforeAnything) {
+  world.local.host_traffic = true;
+  world.put(node("b", 2).host_traffic().mode("require"));
+  const Plan first_sight = world.pass();
+  EXPECT_TRUE(comes_before(first_sight, "add required_hosts4", "rule: add"));
+  EXPECT_EQ(first(first_sight, "add encrypted_hosts4"), -1) << "nothing is proven yet";
+  world.kernel.answer(key(2));
+  world.wait(seconds(3));
+  EXPECT_EQ(world.state("b"), State::kEncrypted);
+  world.kernel.delete_device();
+  world.settle();
+  EXPECT_TRUE(world.kernel.elements().contains(
+      {NftSet::kEncryptedHosts, {ip("192.0.2.2"), ip("192.0.2.2")}}));
+}
+
 TEST_F(PlanOrder, RulesArePutOnce) {
   world.settle();
   encrypted_node("b", 2);

@@ -45,9 +45,10 @@ TEST(Table, WideAddsPathSinceKeyPrefixesAndTheOtherCounters) {
       "node-a: 1/1 peers encrypted; mode prefer, backend kernel (mesh0, port 51820), store "
       "directory in sync\n"
       "NODE    STATE      REASON  ENDPOINT         HANDSHAKE       RX       TX  PLAINTEXT  PATH   "
-      "    SINCE                 KEY        CIDRS        DROPPED  FOREIGN  WARNINGS\n"
+      "    HOSTS      SINCE                 KEY        CIDRS        DROPPED  FOREIGN  WARNINGS\n"
       "node-b  encrypted  -       192.0.2.2:51820  1m31s ago  1.2 KiB  4.8 MiB        0 B  "
-      "wireguard  2026-11-22T15:00:01Z  AgICAgIC…  10.2.0.0/24      0 B      0 B         0\n");
+      "wireguard  plaintext  2026-11-22T15:00:01Z  AgICAgIC…  10.2.0.0/24      0 B      0 B        "
+      " 0\n");
 }
 
 TEST(Table, SaysProblemsBeforePleasantries) {

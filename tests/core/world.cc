@@ -33,6 +33,7 @@ LocalNode local_node() {
   local.fwmark = 0x2000;
   local.table_w = kTableW;
   local.table_h = kTableH;
+  local.table_t = kTableT;
   local.rule_priority = 99;
   return local;
 }
@@ -49,6 +50,11 @@ RecordOf& RecordOf::mode(const std::string& mode) {
   annotations[std::string(kModeAnnotation)] = mode;
   return *this;
 }
+RecordOf& RecordOf::host_traffic() {
+  annotations[std::string(kHostTrafficAnnotation)] = "true";
+  return *this;
+}
+
 RecordOf& RecordOf::endpoint(const std::string& text) {
   annotations[std::string(kEndpointAnnotation)] = text;
   return *this;
@@ -69,7 +75,7 @@ RecordOf node(const std::string& name, int n) {
 }
 
 World::World(LocalNode local_facts) : kernel(clock), local(std::move(local_facts)) {
-  kernel.watch_tables(local.table_w, local.table_h);
+  kernel.watch_tables(local.tables());
   kernel.set_own_key(local.key);
   const int uplink = kernel.add_link("eth0");
   kernel.add_address(uplink, ip("192.0.2.1"), 24);
@@ -140,8 +146,10 @@ void World::read_everything() {
     mirror_.clear_device(touched_);
   }
   auto routes = kernel.read_routes(kTableW).value();
-  const auto hosts = kernel.read_routes(kTableH).value();
-  routes.insert(routes.end(), hosts.begin(), hosts.end());
+  for (const std::uint32_t table : {kTableH, kTableT}) {
+    const auto hosts = kernel.read_routes(table).value();
+    routes.insert(routes.end(), hosts.begin(), hosts.end());
+  }
   mirror_.set_routes(routes, touched_);
   mirror_.set_rules(kernel.read_rules().value());
   auto elements = kernel.read_elements();

@@ -29,6 +29,7 @@ namespace mesh::test {
 
 inline constexpr std::uint32_t kTableW = 5182;
 inline constexpr std::uint32_t kTableH = 5183;
+inline constexpr std::uint32_t kTableT = 5184;
 
 // Node a: 192.0.2.1, 10.1.0.0/24 and fd00:1::/64, with 10.1.0.1 on a workload bridge.
 LocalNode local_node();
@@ -46,6 +47,7 @@ struct RecordOf {
   RecordOf& no_key();
   RecordOf& mode(const std::string& mode);
   RecordOf& endpoint(const std::string& text);
+  RecordOf& host_traffic();
   NodeRecord record() const;
 };
 

@@ -102,12 +102,29 @@ TEST(ConfigFile, ThePackagedExampleUncommentedIsTheFullExample) {
                           "hostTraffic",
                           "fallbackAfter",
                           "allowWithdrawal",
+                          "failsafePorts",
                           "directory",
                           "socket",
                           "listen",
                           "level",
                           "format"})
     EXPECT_THAT(text, HasSubstr(fmt::format("  {}:", key)));
+}
+
+TEST(ConfigFile, TheApiServerIsTheKubeconfigsOfItsCurrentContext) {
+  const TemporaryDirectory directory;
+  std::ofstream(directory / "kubeconfig")
+      << "clusters:\n- {name: one, cluster: {server: 'https://192.0.2.1:6443'}}\n"
+         "- {name: two, cluster: {server: 'https://192.0.2.2:7443'}}\n"
+         "contexts:\n- {name: c, context: {cluster: two}}\ncurrent-context: c\n";
+  std::ofstream(directory / "meshd.yaml")
+      << "node: {name: n}\nstore: {type: kubernetes, kubernetes: {kubeconfig: "
+      << (directory / "kubeconfig").native() << "}}\n";
+  const auto loaded = load_config(directory / "meshd.yaml");
+  EXPECT_EQ(std::get<Config>(loaded).api_server, "https://192.0.2.2:7443");
+  std::ofstream(directory / "kubeconfig") << "{broken";
+  const auto again = load_config(directory / "meshd.yaml");
+  EXPECT_EQ(std::get<Config>(again).api_server, "") << "the store says what is wrong";
 }
 
 TEST(ConfigFile, AnEmptyFileIsAllDefaults) {

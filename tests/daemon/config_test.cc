@@ -259,6 +259,50 @@ TEST(Config, WrongTypesAreNamed) {
                 ElementsAre(HasSubstr("encryption.hostTraffic: must be true or false")));
 }
 
+TEST(ConfigFailsafe, PortsAndRangesReplaceTheDefaultsAlsoByNone) {
+  EXPECT_EQ(good("").encryption.failsafe_ports, default_failsafe_ports());
+  EXPECT_TRUE(good("encryption: {failsafePorts: []}").encryption.failsafe_ports.empty());
+  EXPECT_EQ(good("encryption: {failsafePorts: ['tcp:22', 'udp:67-68']}").encryption.failsafe_ports,
+            (std::vector<FailsafePort>{{IpProtocol::kTcp, {22, 22}, {}},
+                                       {IpProtocol::kUdp, {67, 68}, {}}}));
+}
+
+TEST(ConfigFailsafe, AMistakeNamesItsPlaceAndWhatToWrite) {
+  for (const auto& [text, why] : {std::pair("ssh", "names no protocol"),
+                                  {"22", "names no protocol"},
+                                  {"sctp:22", "protocol"},
+                                  {"tcp:0", "port from 1"},
+                                  {"tcp:", "port from 1"},
+                                  {"tcp:22-", "port from 1"},
+                                  {"udp:68-67", "ends before"},
+                                  {"tcp:65536", "port from 1"},
+                                  {"tcp:22x", "port from 1"},
+                                  {"tcp:-1", "port from 1"}})
+    EXPECT_THAT(bad(fmt::format("encryption: {{failsafePorts: ['{}']}}", text)),
+                ElementsAre(::testing::AllOf(HasSubstr("f:1:30: encryption.failsafePorts[0]: "),
+                                             HasSubstr(why), HasSubstr("as tcp:22 or udp:67-68"))));
+  EXPECT_THAT(bad("encryption: {failsafePorts: ['tcp:22', 'tcp:22']}"),
+              ElementsAre(HasSubstr("tcp:22 is given twice")));
+}
+
+TEST(ConfigFailsafe, TheEndpointsOfTheStoreInUseAreAmongThem) {
+  const std::string etcd =
+      "store: {type: etcd, etcd: {endpoints: ['http://192.0.2.9:12379', "
+      "'https://store.example:443',"
+      " 'http://[2001:db8::9]:12379', 'http://127.0.0.1:3333', 'http://192.0.2.8:2379']}}\n"
+      "encryption: {failsafePorts: ['tcp:2379']}";
+  std::vector<std::string> words;
+  for (const FailsafePort& port : failsafe_of(good(etcd))) words.push_back(port.to_string());
+  EXPECT_THAT(words, ElementsAre("tcp:2379", "tcp:192.0.2.9:12379", "tcp:443",
+                                 "tcp:[2001:db8::9]:12379", "tcp:3333"));
+  Config kubernetes = good("encryption: {failsafePorts: []}");
+  kubernetes.api_server = "https://192.0.2.7:7443";
+  EXPECT_EQ(failsafe_of(kubernetes).at(0).to_string(), "tcp:192.0.2.7:7443");
+  kubernetes.api_server = "https://192.0.2.7";
+  EXPECT_EQ(failsafe_of(kubernetes).at(0).to_string(), "tcp:192.0.2.7:443");
+  EXPECT_EQ(failsafe_of(good("")), default_failsafe_ports()) << "etcd's block is not in use";
+}
+
 TEST(Config, KeyGivenTwiceIsRefusedWithBothPlaces) {
   EXPECT_THAT(bad("log:\n  level: info\n  level: warn\n"),
               ElementsAre("f:3:3: log.level: given twice, first in line 2: keep one of them"));
@@ -344,11 +388,12 @@ TEST(Config, NumbersHaveTheirRanges) {
                               "fwmark: 0x",
                               "fwmark: 99999999999999999999",
                               "routingTable: 0",
+                              "routingTable: 251",
                               "routingTable: 252",
                               "routingTable: 253",
                               "routingTable: 254",
                               "routingTable: 255",
-                              "routingTable: 4294967294",
+                              "routingTable: 4294967293",
                               "rulePriority: 0",
                               "rulePriority: 32764",
                               "persistentKeepalive: 65536s",
@@ -358,8 +403,8 @@ TEST(Config, NumbersHaveTheirRanges) {
     refused(setting);
   for (const char* setting :
        {"listenPort: 65535", "mtu: 0", "mtu: 1280", "mtu: 65535", "fwmark: \"0xFFFFffff\"",
-        "fwmark: 4294967295", "routingTable: 1", "routingTable: 251", "routingTable: 256",
-        "routingTable: 4294967293", "rulePriority: 1", "persistentKeepalive: 65535s",
+        "fwmark: 4294967295", "routingTable: 1", "routingTable: 250", "routingTable: 256",
+        "routingTable: 4294967292", "rulePriority: 1", "persistentKeepalive: 65535s",
         "persistentKeepalive: 2000ms"})
     taken(setting);
 }

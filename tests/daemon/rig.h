@@ -68,7 +68,9 @@ class CountingDataplane final : public Dataplane {
   }
   int event_fd() const override { return inner_.event_fd(); }
   std::vector<KernelEvent> drain_events() override { return inner_.drain_events(); }
-  void watch_tables(std::uint32_t w, std::uint32_t h) override { inner_.watch_tables(w, h); }
+  void watch_tables(std::set<std::uint32_t> tables) override {
+    inner_.watch_tables(std::move(tables));
+  }
 
   std::map<std::string, int> calls;
   std::size_t operations_tried = 0;

@@ -62,7 +62,7 @@ class EventMonitorTest : public test::NamespaceTest {
     auto monitor = EventMonitor::open();
     ASSERT_TRUE(monitor) << monitor.error().message;
     monitor_.emplace(std::move(*monitor));
-    monitor_->watch_tables(kW, kH);
+    monitor_->watch_tables({kW, kH});
   }
 
   Rtnetlink& net() { return *net_; }

@@ -64,7 +64,7 @@ class LinuxDataplaneTest : public test::NamespaceTest {
     auto opened = LinuxDataplane::open();
     ASSERT_TRUE(opened) << opened.error().message;
     dataplane_ = std::move(*opened);
-    dataplane_->watch_tables(kW, kH);
+    dataplane_->watch_tables({kW, kH});
   }
   void TearDown() override {
     dataplane_.reset();

@@ -14,6 +14,16 @@ using testing::StartsWith;
 
 const NftSpec kSpec{.device = "mesh0", .fwmark = 0x2000};
 
+NftSpec host_spec() {
+  NftSpec spec = kSpec;
+  spec.listen_port = 51820;
+  spec.host_traffic = true;
+  spec.failsafe = default_failsafe_ports();
+  spec.failsafe.push_back({IpProtocol::kTcp, {12379, 12379}, *IpAddress::parse("192.0.2.9")});
+  spec.failsafe.push_back({IpProtocol::kTcp, {2380, 2400}, {}});
+  return spec;
+}
+
 constexpr std::string_view kChains = R"(
 	chain arrives4 {
 		iifname "mesh0" ip saddr @rx_wireguard4 return comment "count: came through WireGuard"
@@ -36,8 +46,9 @@ constexpr std::string_view kChains = R"(
 	chain leaves4 {
 		oifname "mesh0" ip daddr @tx_wireguard4 return comment "count: goes through WireGuard"
 		oifname "mesh0" return comment "through WireGuard, to a prefix no peer has now"
-		ip saddr @own_address4 ip daddr @peer_address4 return comment "node to node, WireGuard's own packets too: neither counted nor guarded"
-		ip daddr @tx_required4 drop comment "guard: has to go through WireGuard"
+		ip daddr @peer_address4 ip saddr @own_address4 return comment "node to node, WireGuard's own packets too: neither counted nor guarded"
+		ip saddr @own4 ip daddr @tx_required4 drop comment "guard: has to go through WireGuard"
+		ip daddr != @peer_address4 ip daddr @tx_required4 drop comment "guard: to a peer's workloads from whatever source"
 		ip daddr @own4 rt ip nexthop @closed_hop4 drop comment "guard: a prefix of this node, at another one by now: not there in plaintext"
 		ip saddr @own4 ip daddr @tx_plaintext4 return comment "count: goes unencrypted"
 	}
@@ -45,8 +56,9 @@ constexpr std::string_view kChains = R"(
 	chain leaves6 {
 		oifname "mesh0" ip6 daddr @tx_wireguard6 return comment "count: goes through WireGuard"
 		oifname "mesh0" return comment "through WireGuard, to a prefix no peer has now"
-		ip6 saddr @own_address6 ip6 daddr @peer_address6 return comment "node to node, WireGuard's own packets too: neither counted nor guarded"
-		ip6 daddr @tx_required6 drop comment "guard: has to go through WireGuard"
+		ip6 daddr @peer_address6 ip6 saddr @own_address6 return comment "node to node, WireGuard's own packets too: neither counted nor guarded"
+		ip6 saddr @own6 ip6 daddr @tx_required6 drop comment "guard: has to go through WireGuard"
+		ip6 daddr != @peer_address6 ip6 daddr @tx_required6 drop comment "guard: to a peer's workloads from whatever source"
 		ip6 daddr @own6 rt ip6 nexthop @closed_hop6 drop comment "guard: a prefix of this node, at another one by now: not there in plaintext"
 		ip6 saddr @own6 ip6 daddr @tx_plaintext6 return comment "count: goes unencrypted"
 	}
@@ -122,37 +134,53 @@ TEST(NftablesRuleset, EverySetIsThereOncePerFamilyAndCountsWhereItSays) {
 // A counter counts whenever its set is looked at: nothing may be able to refuse the packet
 // afterwards.
 TEST(NftablesRuleset, ACountedLookupIsTheLastMatchOfItsRule) {
-  const std::string text = make_ruleset(kSpec)->text;
-  for (int i = 0; i < kNftSetCount; ++i) {
-    if (!nft_set_counts(static_cast<NftSet>(i))) continue;
-    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-      const std::string lookup = "@" + nft_set_name(static_cast<NftSet>(i), family) + " ";
-      std::size_t found = 0;
-      for (std::size_t at = text.find(lookup); at != std::string::npos;
-           at = text.find(lookup, at + 1)) {
-        ++found;
-        const std::string_view rest = std::string_view(text).substr(at + lookup.size());
-        EXPECT_TRUE(rest.starts_with("return") || rest.starts_with("drop") ||
-                    rest.starts_with("meta mark set"))
-            << lookup;
-      }
-      // @foreign: one for what is forwarded, one for what is made here; @closed_hop: one for what
-      // came through the mesh, one for this node's own prefixes.
+  for (const NftSpec& spec : {kSpec, host_spec()}) {
+    const std::string text = make_ruleset(spec)->text;
+    for (int i = 0; i < kNftSetCount; ++i) {
       const auto set = static_cast<NftSet>(i);
-      const bool twice = set == NftSet::kForeign || set == NftSet::kClosedHop;
-      EXPECT_EQ(found, twice ? 2U : 1U) << lookup;
+      if (!nft_set_counts(set)) continue;
+      for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+        const std::string lookup = "@" + nft_set_name(set, family) + " ";
+        std::size_t found = 0;
+        for (std::size_t at = text.find(lookup); at != std::string::npos;
+             at = text.find(lookup, at + 1)) {
+          ++found;
+          const std::string_view rest = std::string_view(text).substr(at + lookup.size());
+          EXPECT_TRUE(rest.starts_with("return") || rest.starts_with("drop") ||
+                      rest.starts_with("meta mark set"))
+              << lookup;
+        }
+        const bool of_hosts = set == NftSet::kEncryptedHosts || set == NftSet::kRequiredHosts;
+        EXPECT_EQ(found > 0, spec.host_traffic || !of_hosts) << lookup;
+      }
     }
   }
 }
 
+TEST(NftablesRuleset, HostTrafficIsGuardedButForWhatIsExempt) {
+  EXPECT_THAT(make_ruleset(kSpec)->text, Not(HasSubstr("hosts_")));
+  const std::string text = make_ruleset(host_spec())->text;
+  for (const char* rule :
+       {"ip daddr @peer_address4 fib saddr type local goto hosts_leave4",
+        "ip6 saddr @peer_address6 fib daddr type local goto hosts_arrive6",
+        "meta mark & 0x00002000 == 0x00002000 udp sport { 51820 } return",
+        "udp dport { 51820 } return", "ip frag-off & 0x1fff != 0 return",
+        "tcp dport { 22, 53, 179, 2379-2400, 6443 } return", "udp sport { 53, 67-68 } return",
+        "ip daddr 192.0.2.9 tcp dport 12379 return", "ip saddr 192.0.2.9 tcp sport 12379 return",
+        "ip daddr @required_hosts4 drop", "ip6 saddr @own6 ip6 daddr @encrypted_hosts6 drop"})
+    EXPECT_THAT(text, HasSubstr(rule));
+}
+
 TEST(NftablesRuleset, CommentsAreUniqueWithinAChainAndShortEnoughForNft) {
-  std::set<NftRuleLabel> seen;
-  const auto ruleset = make_ruleset(kSpec);
-  for (const NftRuleLabel& rule : ruleset->rules) {
-    EXPECT_TRUE(seen.insert(rule).second) << rule.chain << ": " << rule.comment;
-    EXPECT_LE(rule.comment.size(), 127U);
+  for (const NftSpec& spec : {kSpec, host_spec()}) {
+    std::set<NftRuleLabel> seen;
+    const auto ruleset = make_ruleset(spec);
+    for (const NftRuleLabel& rule : ruleset->rules) {
+      EXPECT_TRUE(seen.insert(rule).second) << rule.chain << ": " << rule.comment;
+      EXPECT_LE(rule.comment.size(), 127U);
+    }
+    EXPECT_GT(seen.size(), 20U);
   }
-  EXPECT_GT(seen.size(), 20U);
 }
 
 TEST(NftablesRuleset, TheTagSaysForWhichSpecAndFromWhichTextTheTableIs) {

@@ -48,13 +48,19 @@ class PacketsTest : public NamespaceTest, public testing::WithParamInterface<Fam
     route_.emplace(*Rtnetlink::open());
     auto table = NftablesTable::open();
     ASSERT_TRUE(table) << table.error().message;
-    const auto installed = table->install({.device = "mesh0", .fwmark = kMark});
-    ASSERT_TRUE(installed) << installed.error().message;
+    table_.emplace(std::move(*table));
     elements_.emplace(*NftablesElements::open());
-    fill_sets();
+    install({.device = "mesh0", .fwmark = kMark});
     put_rules();
     at_peer_.emplace(in(*peer_, [] { return capture("far0"); }));
     at_workload_.emplace(in(*work_, [] { return capture("w0"); }));
+  }
+
+  void install(const NftSpec& spec) {
+    const auto installed = table_->install(spec);
+    ASSERT_TRUE(installed) << installed.error().message;
+    ASSERT_TRUE(table_->check(spec)) << "the kernel has what was installed";
+    fill_sets();
   }
 
   static bool v4() { return GetParam() == Family::kIpv4; }
@@ -125,6 +131,7 @@ class PacketsTest : public NamespaceTest, public testing::WithParamInterface<Fam
     });
   }
 
+  Rtnetlink& rtnetlink() { return *route_; }
   NetworkNamespace& peer_ns() { return *peer_; }
   NetworkNamespace& work_ns() { return *work_; }
   NetworkNamespace& outside_ns() { return *outside_; }
@@ -214,6 +221,7 @@ class PacketsTest : public NamespaceTest, public testing::WithParamInterface<Fam
   std::optional<PacketReader> tun_, at_peer_, at_workload_;
   std::vector<UniqueFd> sinks_;
   std::optional<Rtnetlink> route_;
+  std::optional<NftablesTable> table_;
   std::optional<NftablesElements> elements_;
 };
 

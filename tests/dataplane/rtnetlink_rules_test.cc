@@ -83,7 +83,7 @@ TEST_P(RuleTest, ARuleThatDiffersInItsInversionAloneIsNotTakenForOurs) {
 }
 
 TEST_P(RuleTest, ARuleWithMoreSelectorsIsNotTakenForOurs) {
-  ip_rule("add not fwmark 0x2000/0x2000 iif lo lookup 5182 priority 99 protocol 109");
+  ip_rule("add not fwmark 0x2000/0x2000 oif eth7 lookup 5182 priority 99 protocol 109");
   EXPECT_THAT(net().remove_rule(mesh_rule()), Succeeds()) << "ours is not there";
   EXPECT_EQ(at_priority(99).size(), 1U);
   ASSERT_THAT(net().put_rule(mesh_rule()), Succeeds());
@@ -102,10 +102,37 @@ TEST_P(RuleTest, RemovingTheRuleWithoutASourceLeavesThoseWithOne) {
   EXPECT_THAT(at_priority(101), ElementsAre(host_rule(source2())));
 }
 
+TEST_P(RuleTest, PortsProtocolAndLocallyMadePacketsRoundTripAndAreToldApart) {
+  std::vector<Rule> rules;
+  for (const bool there : {true, false}) {
+    Rule rule;
+    rule.family = GetParam();
+    rule.priority = 100;
+    rule.table = kMainTable;
+    rule.locally_made = true;
+    rule.ip_protocol = there ? IpProtocol::kUdp : IpProtocol::kTcp;
+    (there ? rule.destination_ports : rule.source_ports) = {67, 68};
+    rules.push_back(rule);
+    (there ? rule.destination : rule.source) = source();
+    rules.push_back(rule);
+  }
+  for (const Rule& rule : rules) ASSERT_THAT(net().put_rule(rule), Succeeds());
+  EXPECT_THAT(at_priority(100), testing::UnorderedElementsAreArray(rules));
+  const std::string shown = ip_rule("show priority 100");
+  EXPECT_THAT(shown, HasSubstr("iif lo ipproto udp dport 67-68 lookup main"));
+  EXPECT_THAT(shown, HasSubstr("to " + source().to_string() + " iif lo ipproto udp dport 67-68"));
+  EXPECT_THAT(shown, HasSubstr("iif lo ipproto tcp sport 67-68 lookup main"));
+  for (; !rules.empty(); rules.pop_back()) {
+    EXPECT_THAT(at_priority(100), testing::UnorderedElementsAreArray(rules));
+    ASSERT_THAT(net().remove_rule(rules.back()), Succeeds());
+  }
+  EXPECT_THAT(at_priority(100), testing::IsEmpty());
+}
+
 TEST_P(RuleTest, RulesComeInTheOrderTheKernelTriesThemWithForeignOnesMarked) {
   ip_rule("add priority 50 to 10.0.0.0/8 lookup 50 2>/dev/null || true");
   ip_rule("add priority 60 blackhole");
-  ip_rule("add priority 70 sport 53 ipproto 17 lookup 70");
+  ip_rule("add priority 70 oif eth7 lookup 70");
   ip_rule("add priority 80 lookup 80 suppress_prefixlength 0");
   ASSERT_THAT(net().put_rule(mesh_rule()), Succeeds());
   EXPECT_THAT(at_priority(99), ElementsAre(mesh_rule()));

@@ -158,7 +158,8 @@ std::optional<PublicKey> FakeDataplane::allowed_to(const Cidr& cidr) const {
 RouteType FakeDataplane::way_of(const IpAddress& destination) const {
   const Route* best = nullptr;
   for (const auto& [key, route] : routes_) {
-    if (key.table != table_w_ || !key.destination.contains(destination)) continue;
+    if (tables_.empty() || key.table != *tables_.begin() || !key.destination.contains(destination))
+      continue;
     if (best == nullptr || key.destination.length() > best->key.destination.length() ||
         (key.destination == best->key.destination && key.metric < best->key.metric))
       best = &route;
@@ -495,15 +496,10 @@ void FakeDataplane::flush_ruleset() {
 
 // --- events ---
 
-void FakeDataplane::watch_tables(std::uint32_t w, std::uint32_t h) {
-  table_w_ = w;
-  table_h_ = h;
-}
-
 void FakeDataplane::event(KernelEvent event) {
   if (const auto* route = std::get_if<RouteEvent>(&event)) {
     const std::uint32_t table = route->route.key.table;
-    if (table != table_w_ && table != table_h_) return;
+    if (!tables_.contains(table)) return;
   }
   events_.push_back(std::move(event));
   (void)::eventfd_write(event_fd_.get(), 1);

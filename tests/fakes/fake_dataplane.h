@@ -43,7 +43,7 @@ class FakeDataplane final : public Dataplane {
   std::vector<Result<void>> apply(std::span<const Operation> operations) override;
   int event_fd() const override { return event_fd_.get(); }
   std::vector<KernelEvent> drain_events() override;
-  void watch_tables(std::uint32_t w, std::uint32_t h) override;
+  void watch_tables(std::set<std::uint32_t> tables) override { tables_ = std::move(tables); }
 
   // --- faults ---
   static constexpr int kForEver = std::numeric_limits<int>::max();
@@ -145,8 +145,7 @@ class FakeDataplane final : public Dataplane {
   std::set<NftElement> elements_;
   std::map<NftElement, NftCounter> counters_;
   std::map<std::string, std::array<int, kLinkSysctlCount>> link_sysctls_;  // index: LinkSysctl
-  std::uint32_t table_w_ = 0;
-  std::uint32_t table_h_ = 0;
+  std::set<std::uint32_t> tables_;                                         // the first is W
 
   std::vector<KernelEvent> events_;
   UniqueFd event_fd_;

@@ -41,7 +41,7 @@ _meshctl() {
     get) words='policies --output' ;;
     delete) words="policy $(_meshctl_policies)" ;;
     explain) words="--output $(meshctl nodes -o name 2>/dev/null)" ;;
-    node) words="delete --yes --force $(meshctl nodes -o name 2>/dev/null)" ;;
+    node) words="delete forget --yes --force $(meshctl nodes -o name 2>/dev/null)" ;;
     store) words='copy --from --to' ;;
     completion) words='bash zsh fish' ;;
   esac

@@ -28,7 +28,7 @@ _meshctl() {
     'get:what the store holds'
     'delete:remove from the store'
     'explain:which policy decides for a pair, and why'
-    'node:delete the record of a node'
+    'node:delete or forget the record of a node'
     'store:copy one store into another'
     'version:versions of meshctl and meshd'
     'completion:completion script for a shell'

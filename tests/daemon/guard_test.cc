@@ -1,0 +1,145 @@
+// What is held closed before meshd has decided anything, and what of a snapshot outlives the
+// store's first answer.
+#include "meshd/daemon/guard.h"
+
+#include <gmock/gmock.h>
+
+#include "rig.h"
+
+namespace mesh::test {
+namespace {
+
+using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class Guard : public ::testing::Test {
+ protected:
+  // Node a with b, which requires encryption and is proven; c, which requires it and is not; and d,
+  // which does not. Written down, and stopped.
+  void SetUp() override {
+    rig.keeps_snapshots = true;
+    rig.kernel.answer(key(2));
+    rig.store.put(node("b", 2).mode("require").record());
+    rig.store.put(node("c", 3).mode("require").record());
+    rig.add_peer("d", 4);
+    rig.start();
+    ASSERT_TRUE(rig.run_until([&] { return rig.encrypted("b") && rig.encrypted("d"); }));
+    rig.run(seconds(10));
+    ASSERT_TRUE(rig.snapshot);
+  }
+  GuardOutcome hold() {
+    const auto outcome =
+        hold_closed(rig.kernel, rig.config, *rig.snapshot, key(1), rig.clock.now());
+    EXPECT_TRUE(outcome);
+    EXPECT_THAT(outcome->failed, IsEmpty());
+    return *outcome;
+  }
+  void stop() {
+    rig.reconciler->finish();
+    rig.reconciler.reset();
+  }
+  static NftElement prefix(NftSet set, int n) {
+    return {set, {ip(fmt::format("10.{}.0.0", n)), ip(fmt::format("10.{}.0.255", n))}};
+  }
+  Rig rig;
+};
+
+TEST_F(Guard, AfterABootItClosesWhatMustEncryptAndNothingElse) {
+  rig.reboot();
+  EXPECT_THAT(hold().closed, ElementsAre("b", "c"));
+  EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kUnreachable);
+  EXPECT_EQ(rig.kernel.way_of(ip("10.3.0.7")), RouteType::kUnreachable);
+  EXPECT_EQ(rig.kernel.way_of(ip("10.4.0.7")), RouteType::kOther) << "d need not encrypt";
+  for (const NftSet set : {NftSet::kTxRequired, NftSet::kRxRequired}) {
+    EXPECT_TRUE(rig.kernel.elements().contains(prefix(set, 2)));
+    EXPECT_TRUE(rig.kernel.elements().contains(prefix(set, 3)));
+  }
+  EXPECT_FALSE(rig.kernel.rules().empty());
+  EXPECT_FALSE(rig.kernel.has_device());
+}
+
+TEST_F(Guard, AgainItWritesNothingAndMeshdAdoptsWhatItMade) {
+  rig.reboot();
+  EXPECT_GT(hold().operations, 0U);
+  EXPECT_EQ(hold().operations, 0U);
+  rig.kernel.after_each([&](const Operation& operation) {
+    for (const char* address : {"10.2.0.7", "10.3.0.7"})
+      EXPECT_NE(rig.kernel.way_of(ip(address)), RouteType::kThrow) << to_string(operation);
+    EXPECT_FALSE(std::holds_alternative<InstallRuleset>(operation.act));
+    EXPECT_FALSE(std::holds_alternative<PutRule>(operation.act));
+  });
+  rig.start();
+  ASSERT_TRUE(rig.run_until([&] { return rig.encrypted("b") && rig.encrypted("d"); }));
+  EXPECT_EQ(rig.state("c"), State::kPending);
+}
+
+TEST_F(Guard, WhatWasEncryptedAndNeedNotBeIsRememberedBesideWhatTheGuardClosed) {
+  rig.reboot();
+  (void)hold();
+  rig.kernel.answer(key(4), false);
+  rig.store.go_out("no such directory");
+  rig.start();
+  rig.store.go_out("no such directory");
+  rig.run(seconds(5));
+  EXPECT_EQ(rig.path("d"), Path::kWireguard) << "a boot is no reason to send it in plaintext";
+}
+
+TEST_F(Guard, ARunningDataPathIsLeftAlone) {
+  stop();
+  const auto routes = rig.kernel.routes();
+  EXPECT_EQ(hold().operations, 0U);
+  EXPECT_EQ(rig.kernel.routes(), routes);
+}
+
+TEST_F(Guard, WhereNobodyMustEncryptItDoesNothing) {
+  rig.reboot();
+  std::erase_if(rig.snapshot->nodes, [](const SnapshotNode& node) {
+    return std::get<NodeRecord>(*node.record).name != "d";
+  });
+  EXPECT_EQ(hold().operations, 0U);
+  EXPECT_TRUE(rig.kernel.rules().empty());
+}
+
+// --- records that are gone ---
+
+TEST_F(Guard, ARequiredPeerThatVanishedWhileMeshdWasStoppedIsBlocked) {
+  stop();
+  rig.store.remove("b");
+  rig.store.remove("d");
+  rig.start();
+  rig.run(seconds(5));
+  EXPECT_EQ(rig.state("b"), State::kBlocked);
+  EXPECT_EQ(rig.peer("b").reason, Reason::kNoRecord);
+  EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kUnreachable);
+  EXPECT_EQ(rig.reconciler->not_ready(), "");
+  for (const PeerStatus& peer : rig.status->peers) EXPECT_NE(peer.node, "d");
+}
+
+TEST_F(Guard, WhatIsBlockedStaysSoOverRestartsAndRebootsUntilItIsForgotten) {
+  rig.store.remove("b");
+  rig.run(seconds(10));
+  ASSERT_EQ(rig.peer("b").reason, Reason::kNoRecord);
+  for (const bool reboot : {false, true}) {
+    if (reboot)
+      rig.reboot();
+    else
+      stop();
+    rig.start();
+    rig.run(seconds(10));
+    EXPECT_EQ(rig.peer("b").reason, Reason::kNoRecord);
+    EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kUnreachable);
+  }
+  EXPECT_EQ(rig.reconciler->forget("nobody").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(rig.reconciler->forget("c").error().code, ErrorCode::kInvalid) << "its record is there";
+  ASSERT_TRUE(rig.reconciler->forget("b"));
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kOther);
+  stop();
+  rig.start();
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kOther) << "also after a restart";
+}
+
+}  // namespace
+}  // namespace mesh::test
