@@ -26,7 +26,8 @@ struct LocalNode {
   bool drained = false;  // leaves the mesh on purpose, or has left it
   bool host_traffic = false;
   Duration fallback_after{};
-  std::uint16_t keepalive = 0;  // seconds, of proven peers
+  bool allow_withdrawal = true;  // false: who was encrypted is not sent to in plaintext
+  std::uint16_t keepalive = 0;   // seconds, of proven peers
 
   Backend backend = Backend::kNone;
   PublicKey key;         // zero without WireGuard

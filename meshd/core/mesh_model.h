@@ -30,6 +30,16 @@ class MeshModel {
   // The records of an earlier run, for as long as the store has not answered; before adopt().
   // `proven`: the keys through which packets went then, by node.
   void restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven, Instant now);
+  // What an earlier run knew of a node, before the first update, whether or not the store answers.
+  struct Remembered {
+    std::shared_ptr<const StoreEntry> record;  // never null
+    EncryptionMemory memory;
+    bool gone = false;  // its record was gone, and its prefixes blocked
+  };
+  void remember(std::vector<Remembered> nodes);
+  // An operator says that what a peer has become is right, and what is gone may be forgotten.
+  // kNotFound: there is no such peer; kInvalid: it has not become less.
+  Result<void> allow_downgrade(const std::string& node);
   // What the running data path shows, once, before the first settle(): who holds which prefix and
   // which key, and who is already sent to through WireGuard.
   void adopt(const Mirror& mirror);
@@ -78,6 +88,8 @@ class MeshModel {
   };
 
   void apply_change(const StoreChange& change);
+  void recall(const NodeSet& listed);
+  bool stays_blocked(const Peer& peer) const;
   void forget(const std::string& node);
   void adopt_remembered();
   void mark(const NodeSet& nodes) { dirty_.insert(nodes.begin(), nodes.end()); }
@@ -101,6 +113,8 @@ class MeshModel {
   bool store_answered_ = false;
   bool restored_ = false;
   std::map<std::string, PublicKey> remembered_;  // proven in an earlier run
+  std::map<std::string, Remembered> recalled_;   // until the store has said all it holds
+  std::map<std::string, Reason> downgrades_;     // not told yet
   NodeSet dirty_;
   std::set<std::pair<MonotonicTime, std::string>> due_;  // peers that change by time alone
   std::map<std::string, MonotonicTime> deadlines_;       // the same, by node

@@ -191,6 +191,24 @@ std::optional<Backend> parse_backend(std::string_view text) {
   return std::nullopt;
 }
 
+Downgrade read_downgrade(const Json& object, const std::string& place, Result<void>& outcome) {
+  Downgrade downgrade;
+  Fields fields(object, place.empty() ? "downgrade" : place + ".downgrade", outcome);
+  fields.read("since", downgrade.since, parse_time);
+  std::string cause;
+  fields.read("cause", cause);
+  downgrade.cause = parse_reason(cause).value_or(Reason::kNone);
+  fields.read("allowed", downgrade.allowed);
+  return downgrade;
+}
+
+Json downgrade_or_null(const std::optional<Downgrade>& downgrade) {
+  if (!downgrade) return nullptr;
+  return {{"since", format_time(downgrade->since)},
+          {"cause", to_string(downgrade->cause)},
+          {"allowed", downgrade->allowed}};
+}
+
 PeerStatus read_peer(const Json& object, const std::string& place, Result<void>& outcome) {
   PeerStatus peer;
   Fields fields(object, place, outcome);
@@ -226,6 +244,8 @@ PeerStatus read_peer(const Json& object, const std::string& place, Result<void>&
   fields.read("mtu", peer.mtu);
   fields.read("mtuReason", peer.mtu_reason);
   fields.read("warnings", peer.warnings);
+  if (const Json* downgrade = fields.find("downgrade"))
+    peer.downgrade = read_downgrade(*downgrade, place, outcome);
   return peer;
 }
 
@@ -354,7 +374,8 @@ Json to_json(const PeerStatus& peer) {
           {"labels", peer.labels},
           {"pathMtu", number_or_null(peer.path_mtu)},
           {"mtu", number_or_null(peer.mtu)},
-          {"mtuReason", peer.mtu_reason}};
+          {"mtuReason", peer.mtu_reason},
+          {"downgrade", downgrade_or_null(peer.downgrade)}};
 }
 
 Json to_json(const Status& status) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "mesh/clock.h"
+#include "mesh/downgrade.h"
 #include "mesh/ip.h"
 #include "mesh/peer_state.h"
 #include "mesh/public_key.h"
@@ -52,7 +53,8 @@ struct PeerStatus {
       path_mtu;                      // an underlay packet of so many bytes passed; not measured
   std::optional<std::uint32_t> mtu;  // of packets inside the tunnel to it
   std::string mtu_reason;  // why path_mtu is not known, or not known to be so now; "" when it is
-  std::vector<std::string> warnings;  // refused prefixes and addresses, with their cause
+  std::vector<std::string> warnings;   // refused prefixes and addresses, with their cause
+  std::optional<Downgrade> downgrade;  // it was encrypted, and is so no more
 
   friend bool operator==(const PeerStatus&, const PeerStatus&) = default;
 };

@@ -35,6 +35,8 @@ Result<ExitCode> show_graph(const Client& client);
 Result<ExitCode> show_plan(const Client& client);
 Result<ExitCode> show_version(const Client& client);
 Result<ExitCode> run_command(const Client& client, const std::string& name);  // reload, resume
+// Accepts that a peer that was encrypted is so no more.
+Result<ExitCode> allow_plaintext(const Client& client, const std::string& node);
 // Begins to leave the mesh, and waits until the node has left it.
 Result<ExitCode> drain(const Client& client, const DrainOptions& options);
 Result<ExitCode> show_completion(const std::string& shell);  // asks nobody

@@ -105,6 +105,18 @@ void add_simple(CLI::App& app, Arguments& arguments) {
   add_command("resume", "come back after a drain");
 }
 
+void add_allow_plaintext(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand(
+      "allow-plaintext", "accept that a peer that was encrypted is so no more, and lift its block");
+  command->add_option("NODE", arguments.node, "the peer's name")->required();
+  command->callback([&arguments] {
+    arguments.changes = true;
+    arguments.chosen = [&arguments](const Client& client) {
+      return allow_plaintext(client, arguments.node);
+    };
+  });
+}
+
 void add_drain(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("drain", "leave the mesh without losing a packet");
   command->add_flag("!--no-wait", arguments.drain.wait,
@@ -151,6 +163,7 @@ void describe(CLI::App& app, Arguments& arguments) {
   add_nodes(app, arguments);
   add_simple(app, arguments);
   add_drain(app, arguments);
+  add_allow_plaintext(app, arguments);
   add_completion(app, arguments);
 }
 

@@ -95,7 +95,7 @@ class Routes {
     bool local;
     Handler handler;
   };
-  static const std::array<Route, 11> kRoutes;
+  static const std::array<Route, 12> kRoutes;
 
   static bool matches(const Route& route, std::string_view path) {
     if (route.path == kPeerPrefix) return path.starts_with(kPeerPrefix);
@@ -174,7 +174,7 @@ class Routes {
   ApiBackend& backend_;
 };
 
-const std::array<Routes::Route, 11> Routes::kRoutes{{
+const std::array<Routes::Route, 12> Routes::kRoutes{{
     {"GET", "/", false, &Routes::get_page},
     {"GET", "/healthz", false, &Routes::get_live},
     {"GET", "/readyz", false, &Routes::get_ready},
@@ -186,6 +186,7 @@ const std::array<Routes::Route, 11> Routes::kRoutes{{
     {"POST", "/v1/reload", true, &Routes::run_command},
     {"POST", "/v1/drain", true, &Routes::run_command},
     {"POST", "/v1/resume", true, &Routes::run_command},
+    {"POST", "/v1/allow-plaintext", true, &Routes::run_command},
 }};
 
 class TwoListenerServer : public ApiServer {

@@ -233,19 +233,32 @@ ServiceHealth Daemon::health() {
   return health;
 }
 
-Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&) {
+Result<std::string> Daemon::command(std::string_view name, const nlohmann::json& arguments) {
   if (stopping_) return make_error(ErrorCode::kUnavailable, "meshd is stopping");
   auto promise = std::make_shared<std::promise<Result<std::string>>>();
   auto answer = promise->get_future();
-  loop_->post([this, promise, name = std::string(name)] { promise->set_value(execute(name)); });
+  loop_->post([this, promise, name = std::string(name), arguments] {
+    promise->set_value(execute(name, arguments));
+  });
   if (answer.wait_for(kCommandTimeout) != std::future_status::ready)
     return make_error(ErrorCode::kTimeout, "meshd is busy: it did not answer within {} s",
                       kCommandTimeout.count());
   return answer.get();
 }
 
-Result<std::string> Daemon::execute(const std::string& name) {
+Result<std::string> Daemon::allow_plaintext(const nlohmann::json& arguments) {
+  const auto node = arguments.find("node");
+  if (node == arguments.end() || !node->is_string())
+    return make_error(ErrorCode::kInvalid, "allow-plaintext needs {{\"node\": NAME}}");
+  const auto name = node->get<std::string>();
+  if (auto allowed = reconciler_->allow_downgrade(name); !allowed) return allowed.error();
+  act();
+  return fmt::format("{} may be without encryption, until it proves a key again\n", name);
+}
+
+Result<std::string> Daemon::execute(const std::string& name, const nlohmann::json& arguments) {
   if (name == "reload") return reload();
+  if (name == "allow-plaintext") return allow_plaintext(arguments);
   if (name == "plan") return reconciler_->preview();
   const bool drain = name == "drain";
   if (!drain && name != "resume")

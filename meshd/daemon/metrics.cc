@@ -76,6 +76,16 @@ MetricFamily peer_handshakes(const Status& status) {
   return family.take();
 }
 
+MetricFamily peer_downgrades(const Status& status) {
+  Family family("meshd_peer_downgraded",
+                "1 while a peer that was encrypted is so no more by what its record says, unless "
+                "an operator has allowed it.",
+                MetricType::Gauge);
+  for (const PeerStatus& peer : status.peers)
+    family.add({{"node", peer.node}}, peer.downgrade && !peer.downgrade->allowed ? 1 : 0);
+  return family.take();
+}
+
 MetricFamily peer_bytes(const Status& status) {
   Family family("meshd_peer_bytes_total",
                 "Bytes exchanged with the peer, by direction (rx, tx) and path (wireguard, "
@@ -114,6 +124,7 @@ void append_status(const Status& status, WallTime now, std::vector<MetricFamily>
   out.push_back(peers_by_state(status));
   out.push_back(peer_states(status));
   out.push_back(peer_handshakes(status));
+  out.push_back(peer_downgrades(status));
   out.push_back(peer_bytes(status));
 }
 
@@ -143,6 +154,11 @@ struct Metrics::Parts {
                        .Help("Changes of the kernel that meshd made or tried.")
                        .Register(registry)
                        .Add({})),
+        downgrades(prometheus::BuildCounter()
+                       .Name("meshd_peer_downgrades_total")
+                       .Help("Peers that were encrypted and by their record are so no more, by "
+                             "cause.")
+                       .Register(registry)),
         store_events(prometheus::BuildCounter()
                          .Name("meshd_store_events_total")
                          .Help("Changes of records that the store delivered.")
@@ -156,6 +172,7 @@ struct Metrics::Parts {
   prometheus::Family<prometheus::Counter>& errors;
   prometheus::Family<prometheus::Counter>& repairs;
   prometheus::Counter& operations;
+  prometheus::Family<prometheus::Counter>& downgrades;
   prometheus::Counter& store_events;
 };
 
@@ -174,6 +191,10 @@ void Metrics::count_error(std::string_view operation) {
 
 void Metrics::count_repair(std::string_view object) {
   parts_->repairs.Add({{"object", std::string(object)}}).Increment();
+}
+
+void Metrics::count_downgrade(std::string_view cause) {
+  parts_->downgrades.Add({{"cause", std::string(cause)}}).Increment();
 }
 
 void Metrics::count_operations(std::size_t operations) {

@@ -47,6 +47,7 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
   set_scope();
   // Whose record is mine must be known before the first one comes.
   model_.set_local(local_from_config(config_), clock_.now());
+  snapshots_.tell(model_);
 }
 
 void Reconciler::set_scope() {
@@ -109,6 +110,13 @@ Result<void> Reconciler::resume() {
   if (auto back = drain_.come_back(); !back) return back;
   if (!was_in) log::info("coming back into the mesh");
   device_.look_again();
+  return {};
+}
+
+Result<void> Reconciler::allow_downgrade(const std::string& node) {
+  if (auto allowed = model_.allow_downgrade(node); !allowed) return allowed;
+  log::warn("an operator allows that the peer is encrypted no more", {{"peer", node}});
+  snapshots_.touch();
   return {};
 }
 
@@ -244,6 +252,7 @@ void Reconciler::decide(Instant now) {
   const std::vector<std::string> changed = model_.settle(now, desired_, touched_, requests);
   if (!changed.empty()) snapshots_.touch();
   log_changes(changed);
+  tell_downgrades(requests.downgrades);
   drift_.count_foreign_peers(requests.foreign);
   LocalNode local = model_.local();
   if (!device_problem_.empty())
@@ -369,6 +378,25 @@ void Reconciler::log_changes(const std::vector<std::string>& nodes) {
                               {"state", std::string(to_string(decision.state))},
                               {"reason", std::string(to_string(decision.reason))},
                               {"path", std::string(to_string(decision.path))}});
+  }
+}
+
+void Reconciler::tell_downgrades(const std::map<std::string, Reason>& downgrades) {
+  for (const auto& [node, cause] : downgrades) {
+    const auto peer = model_.peers().find(node);
+    const bool gone = peer == model_.peers().end();
+    std::string consequence = gone ? "it has left the mesh" : "it is sent to in plaintext";
+    if (!gone && peer->second.held(model_.local()))
+      consequence =
+          "nothing is sent to it, until it proves a key or an operator allows it: "
+          "meshctl allow-plaintext " +
+          node;
+    log::warn("the peer was encrypted and is so no more",
+              {{"peer", node},
+               {"cause", std::string(to_string(cause))},
+               {"consequence", std::move(consequence)}});
+    metrics_.count_downgrade(to_string(cause));
+    snapshots_.touch();
   }
 }
 

@@ -62,6 +62,9 @@ class Reconciler {
   Result<void> drain();
   Result<void> resume();
 
+  // What a peer that was encrypted has become is right: it is held back no more.
+  Result<void> allow_downgrade(const std::string& node);
+
   // Acts on all that was recorded. Returns when to call again if nothing else happens.
   MonotonicTime pass();
   // The orderly stop: writes down what is not yet.
@@ -92,6 +95,7 @@ class Reconciler {
   bool record_may_change(Instant now) const;
   void report(Instant now);
   void log_changes(const std::vector<std::string>& nodes);
+  void tell_downgrades(const std::map<std::string, Reason>& downgrades);
   MonotonicTime next_time(Instant now) const;
   bool carries_traffic() const;
   PlanLimits limits(Instant now) const;

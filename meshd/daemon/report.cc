@@ -110,6 +110,12 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   status.cidrs = peer.accepted().cidrs;
   status.labels = peer.record().labels;
   status.warnings = peer.warnings();
+  status.downgrade = peer.memory().downgrade;
+  if (status.state == State::kBlocked && status.mode != Mode::kRequire &&
+      peer.held(inputs.model.local()))
+    status.detail +=
+        "; it was encrypted, and becoming less is not allowed here "
+        "(encryption.allowWithdrawal): `meshctl allow-plaintext` lifts that";
   add_tunnel(status, peer, inputs);
   add_mtu(status, node, peer, inputs);
   const auto bytes = [&](NftSet set) { return inputs.traffic.bytes(node, set); };

@@ -1,7 +1,7 @@
 # bash completion for meshctl
 _meshctl() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} word command=
-  local commands='status peer plan graph reload drain resume nodes version completion'
+  local commands='status peer plan graph reload drain resume allow-plaintext nodes version completion'
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     [[ " $commands " == *" $word "* ]] && { command=$word; break; }
   done
@@ -26,6 +26,7 @@ _meshctl() {
   case $command in
     '') words="$commands --version" ;;
     status) words='--output --watch --interval --check --color' ;;
+    allow-plaintext) words="$(meshctl nodes -o name 2>/dev/null)" ;;
     peer) words="--output $(meshctl nodes -o name 2>/dev/null)" ;;
     nodes) words='--output' ;;
     completion) words='bash zsh fish' ;;

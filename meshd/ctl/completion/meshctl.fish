@@ -1,5 +1,5 @@
 # fish completion for meshctl
-set -l commands status peer plan graph reload drain resume nodes version completion
+set -l commands status peer plan graph reload drain resume allow-plaintext nodes version completion
 complete -c meshctl -f
 complete -c meshctl -l socket -r -F -d 'the Unix socket of meshd'
 complete -c meshctl -l timeout -x -d 'seconds to wait for meshd'
@@ -12,6 +12,7 @@ complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a graph -d '
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a reload -d 'read the configuration again'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a drain -d 'leave the mesh without losing a packet'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a resume -d 'come back after a drain'
+complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a allow-plaintext -d 'accept that a peer is encrypted no more'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a nodes -d 'what the store holds'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a version -d 'versions of meshctl and meshd'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a completion -d 'completion script for a shell'
@@ -22,5 +23,6 @@ complete -c meshctl -n '__fish_seen_subcommand_from status' -l check -d 'fail un
 complete -c meshctl -n '__fish_seen_subcommand_from status' -l color -x -a 'auto always never'
 complete -c meshctl -n '__fish_seen_subcommand_from peer' -s o -l output -x -a 'text json yaml'
 complete -c meshctl -n '__fish_seen_subcommand_from peer' -a '(meshctl nodes -o name 2>/dev/null)'
+complete -c meshctl -n '__fish_seen_subcommand_from allow-plaintext' -a '(meshctl nodes -o name 2>/dev/null)'
 complete -c meshctl -n '__fish_seen_subcommand_from nodes' -s o -l output -x -a 'table json yaml name'
 complete -c meshctl -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'

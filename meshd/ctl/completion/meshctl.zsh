@@ -17,6 +17,7 @@ _meshctl() {
     'reload:read the configuration again'
     'drain:leave the mesh without losing a packet'
     'resume:come back after a drain'
+    'allow-plaintext:accept that a peer is encrypted no more'
     'nodes:what the store holds'
     'version:versions of meshctl and meshd'
     'completion:completion script for a shell'
@@ -39,6 +40,7 @@ _meshctl() {
         peer)
           _arguments $common '(-o --output)'{-o,--output}'[format]:format:(text json yaml)' \
             '1:node:_meshctl_nodes' ;;
+        allow-plaintext) _arguments $common '1:node:_meshctl_nodes' ;;
         nodes)
           _arguments $common '(-o --output)'{-o,--output}'[format]:format:(table json yaml name)' ;;
         completion) _arguments '1:shell:(bash zsh fish)' ;;
