@@ -8,10 +8,13 @@
 #include <string>
 #include <string_view>
 
+#include "mesh/result.h"
+
 namespace mesh {
 
 inline constexpr std::string_view kPolicyApiVersion = "meshd.io/v1";
 inline constexpr std::string_view kPolicyKind = "EncryptionPolicy";
+inline constexpr std::size_t kMaxSelectorBytes = 16384;  // room for a list of many nodes' names
 
 enum class PolicyAction : std::uint8_t { kRequire, kPrefer, kPlaintext };
 
@@ -26,5 +29,8 @@ struct EncryptionPolicy {
 };
 
 std::string_view to_string(PolicyAction action);  // "Require", "Prefer", "Plaintext"
+
+// Why a policy cannot have this name, or no value when it can. It becomes a file name and a key.
+Result<void> check_policy_name(std::string_view name);
 
 }  // namespace mesh

@@ -1,11 +1,13 @@
 #include "meshd/daemon/api_server.h"
 
 #include <array>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <span>
 
 #include "meshd/daemon/listen_socket.h"
 #include "meshd/daemon/status_page.h"
+#include "meshd/store/policy_codec.h"
 
 namespace mesh {
 namespace {
@@ -17,6 +19,7 @@ constexpr const char* kPlainType = "text/plain; charset=utf-8";
 constexpr const char* kHtmlType = "text/html; charset=utf-8";
 constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr std::string_view kPeerPrefix = "/v1/peers/";
+constexpr std::string_view kPolicyPrefix = "/v1/policies/";
 
 std::string text_of(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -66,6 +69,8 @@ int status_of(ErrorCode code) {
   return 500;
 }
 
+HttpReply failure(const Error& error) { return failure(status_of(error.code), error.message); }
+
 // The routes: pure functions of the backend, so that a table can name them all.
 class Routes {
  public:
@@ -73,17 +78,15 @@ class Routes {
 
   // `local`: the request came by the Unix socket.
   HttpReply answer(const HttpRequest& request, bool local) {
-    const Route* other_method = nullptr;
+    std::string methods;
     for (const Route& route : kRoutes) {
       if ((route.local && !local) || !matches(route, request.path)) continue;
       if (route.method == request.method) return (this->*route.handler)(request);
-      other_method = &route;
+      methods.append(methods.empty() ? "" : ", ").append(route.method);
     }
-    if (other_method == nullptr)
-      return failure(404, fmt::format("meshd has no {} here", request.path));
-    HttpReply reply =
-        failure(405, fmt::format("{} answers {} only", request.path, other_method->method));
-    reply.allow = other_method->method;
+    if (methods.empty()) return failure(404, fmt::format("meshd has no {} here", request.path));
+    HttpReply reply = failure(405, fmt::format("{} answers {} only", request.path, methods));
+    reply.allow = methods;
     return reply;
   }
 
@@ -95,11 +98,11 @@ class Routes {
     bool local;
     Handler handler;
   };
-  static const std::array<Route, 12> kRoutes;
+  static const std::array<Route, 15> kRoutes;
 
   static bool matches(const Route& route, std::string_view path) {
-    if (route.path == kPeerPrefix) return path.starts_with(kPeerPrefix);
-    return route.path == path;
+    const bool below = route.path.size() > 1 && route.path.ends_with('/');
+    return below ? path.starts_with(route.path) : route.path == path;
   }
 
   HttpReply with_status(const std::function<HttpReply(const Status&)>& use) {
@@ -166,15 +169,66 @@ class Routes {
     const std::string_view name =
         std::string_view(request.path).substr(request.path.rfind('/') + 1);
     const Result<std::string> outcome = backend_.command(name, arguments);
-    if (!outcome) return failure(status_of(outcome.error().code), outcome.error().message);
+    if (!outcome) return failure(outcome.error());
     return {200, kJsonType, text_of({{"result", *outcome}}), ""};
+  }
+
+  // ---- the store ----
+
+  static std::string_view name_in(const HttpRequest& request, std::string_view prefix) {
+    return std::string_view(request.path).substr(prefix.size());
+  }
+
+  HttpReply get_policies(const HttpRequest&) {
+    return with_store([](StoreAdmin& store) -> Result<Json> {
+      const auto contents = store.read();
+      if (!contents) return contents.error();
+      Json policies = Json::array();
+      Json refused = Json::array();
+      for (const PolicyChange& change : contents->policies) {
+        if (const auto* bad = std::get_if<BadRecord>(change.entry.get()))
+          refused.push_back({{"policy", change.policy}, {"message", bad->message}});
+        else
+          policies.push_back(
+              Json::parse(format_policy_json(std::get<EncryptionPolicy>(*change.entry))));
+      }
+      return Json{{"policies", std::move(policies)}, {"refused", std::move(refused)}};
+    });
+  }
+
+  HttpReply put_policy(const HttpRequest& request) {
+    const auto policy =
+        parse_policy_json(request.body, "the policy", name_in(request, kPolicyPrefix));
+    if (!policy) return failure(policy.error());
+    return with_store([&](StoreAdmin& store) -> Result<Json> {
+      if (auto put = store.put_policy(*policy); !put) return put.error();
+      return Json{{"result", "policy " + policy->name + " stored"}};
+    });
+  }
+
+  HttpReply delete_policy(const HttpRequest& request) {
+    const std::string name(name_in(request, kPolicyPrefix));
+    return with_store([&](StoreAdmin& store) -> Result<Json> {
+      if (auto deleted = store.delete_policy(name); !deleted) return deleted.error();
+      return Json{{"result", "policy " + name + " deleted"}};
+    });
+  }
+
+  // Here, on the API's thread, which may block: the loop goes on meanwhile.
+  HttpReply with_store(const std::function<Result<Json>(StoreAdmin&)>& act) {
+    if (options_.store == nullptr) return failure(501, "this meshd cannot write to its store");
+    const std::lock_guard alone(store_mutex_);
+    const Result<Json> outcome = act(*options_.store);
+    if (!outcome) return failure(outcome.error());
+    return {200, kJsonType, text_of(*outcome), ""};
   }
 
   const ApiOptions& options_;
   ApiBackend& backend_;
+  std::mutex store_mutex_;
 };
 
-const std::array<Routes::Route, 12> Routes::kRoutes{{
+const std::array<Routes::Route, 15> Routes::kRoutes{{
     {"GET", "/", false, &Routes::get_page},
     {"GET", "/healthz", false, &Routes::get_live},
     {"GET", "/readyz", false, &Routes::get_ready},
@@ -187,6 +241,9 @@ const std::array<Routes::Route, 12> Routes::kRoutes{{
     {"POST", "/v1/drain", true, &Routes::run_command},
     {"POST", "/v1/resume", true, &Routes::run_command},
     {"POST", "/v1/allow-plaintext", true, &Routes::run_command},
+    {"GET", "/v1/policies", true, &Routes::get_policies},
+    {"PUT", kPolicyPrefix, true, &Routes::put_policy},
+    {"DELETE", kPolicyPrefix, true, &Routes::delete_policy},
 }};
 
 class TwoListenerServer : public ApiServer {

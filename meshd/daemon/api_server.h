@@ -2,7 +2,8 @@
 //
 // On both: GET /v1/status, /healthz, /readyz, /metrics and / (a page for people). On the Unix
 // socket only, because they act or tell more: POST /v1/reload, /v1/drain, /v1/resume,
-// /v1/allow-plaintext ({"node": NAME}) and GET /v1/plan, /v1/peers/NAME, /v1/version. Answers of
+// /v1/allow-plaintext ({"node": NAME}), GET /v1/plan, /v1/peers/NAME, /v1/version, and what an
+// operator does to the store: PUT and DELETE /v1/policies/NAME, GET /v1/policies. Answers of
 // commands are {"result": "…"}, errors {"error": "…"}. Each listener has threads of its own, so
 // nobody on the network can keep meshctl out. Nothing secret is ever served: all that is served is
 // Status, and Status holds no secret. Thread rules: start() and stop() on one thread. ApiBackend is
@@ -19,6 +20,7 @@
 #include <string_view>
 
 #include "core/status.h"
+#include "mesh/store_admin.h"
 #include "meshd/daemon/http_server.h"
 
 namespace mesh {
@@ -46,6 +48,8 @@ struct ApiOptions {
   std::optional<Endpoint> listen;  // empty: no TCP. Port 0: any free one
   std::string version;
   std::function<std::string()> metrics;  // the text of /metrics; called on the API's threads
+  // Called on the API's threads, one call at a time; outlives the server. Null: there is none.
+  StoreAdmin* store = nullptr;
   HttpLimits limits;
 };
 

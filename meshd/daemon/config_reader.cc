@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "meshd/daemon/nearest.h"
+#include "mesh/nearest.h"
 
 namespace mesh {
 namespace {

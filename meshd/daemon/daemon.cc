@@ -83,6 +83,7 @@ Result<void> Daemon::open() {
   auto store = make_store(config_);
   if (!store) return store.error();
   store_ = std::move(*store);
+  if (auto admin = make_store_admin(config_)) store_admin_ = std::move(*admin);
 
   auto paths = PathProber::create(IcmpPathProbe::open(), clock_);
   if (!paths) return paths.error();
@@ -127,6 +128,7 @@ Result<void> Daemon::start_api() {
   options.listen = config_.api.listen;
   options.version = kVersion;
   options.metrics = [this] { return metrics_->render(); };
+  options.store = store_admin_.get();
   auto api = ApiServer::start(std::move(options), *this);
   if (!api) return api.error();
   api_ = std::move(*api);

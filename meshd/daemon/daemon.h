@@ -15,6 +15,7 @@
 #include "mesh/dataplane.h"
 #include "mesh/node_store.h"
 #include "mesh/private_key.h"
+#include "mesh/store_admin.h"
 #include "meshd/daemon/api_server.h"
 #include "meshd/daemon/config.h"
 #include "meshd/daemon/event_loop.h"
@@ -68,6 +69,7 @@ class Daemon final : private ApiBackend {
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<Dataplane> dataplane_;
   std::unique_ptr<NodeStore> store_;
+  std::unique_ptr<StoreAdmin> store_admin_;    // the API's; null: there is none
   std::unique_ptr<SnapshotWriter> snapshots_;  // null: none is kept
   std::unique_ptr<PathProber> paths_;
   std::unique_ptr<Reconciler> reconciler_;

@@ -1,5 +1,6 @@
 #include "meshd/daemon/store_factory.h"
 
+#include "meshd/store/directory_admin.h"
 #include "meshd/store/directory_store.h"
 
 namespace mesh {
@@ -26,6 +27,14 @@ Result<std::unique_ptr<NodeStore>> make_store(const Config& config) {
 }
 
 Result<std::unique_ptr<StoreAdmin>> make_store_admin(const Config& config) {
+  switch (config.store.type) {
+    case StoreType::kDirectory:
+      return std::unique_ptr<StoreAdmin>(
+          std::make_unique<DirectoryAdmin>(config.store.directory.path));
+    case StoreType::kEtcd:
+    case StoreType::kKubernetes:
+      break;
+  }
   return not_there(config);
 }
 

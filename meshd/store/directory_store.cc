@@ -15,10 +15,10 @@
 #include <utility>
 
 #include "mesh/unique_fd.h"
-#include "meshd/store/directory_view.h"
 #include "meshd/store/directory_watch.h"
-#include "meshd/store/node_directory.h"
+#include "meshd/store/folder_view.h"
 #include "meshd/store/own_record.h"
+#include "meshd/store/store_folder.h"
 
 namespace mesh {
 namespace {
@@ -45,7 +45,8 @@ class DirectoryStore::Worker {
       : options_(options),
         path_(std::move(path)),
         wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-        view_(options.settle),
+        nodes_(options.settle, kNodeRecords),
+        policies_(options.settle, kPolicies),
         own_(options.retry_first, options.publish_retry_cap),
         attach_pause_(options.retry_first) {}
 
@@ -70,6 +71,11 @@ class DirectoryStore::Worker {
   }
 
  private:
+  struct Changes {
+    FolderView<NodeRecord>::Changes nodes;
+    FolderView<EncryptionPolicy>::Changes policies;
+  };
+
   void wake() {
     const std::uint64_t one = 1;
     (void)!::write(wake_.get(), &one, sizeof one);  // full already: it will wake all the same
@@ -92,7 +98,7 @@ class DirectoryStore::Worker {
     if (!published_) return;
     own_.set(std::move(*published_), now);
     published_.reset();
-    view_.set_own_file(own_.file());
+    nodes_.set_own_file(own_.file());
   }
 
   // ---- detached ----
@@ -107,14 +113,16 @@ class DirectoryStore::Worker {
   }
 
   Result<void> try_attach(MonotonicTime now) {
-    auto directory = NodeDirectory::open(path_, known_device_);
+    auto directory = StoreDirectory::open(path_, known_device_);
     if (!directory) return directory.error();
-    watch(*directory);  // first: what changes from here on makes events
+    watch();  // first: what changes from here on makes events
     if (!directory->is_current())
       return make_error(ErrorCode::kUnavailable, "{}: replaced while it was opened; trying again",
                         path_.string());
-    DirectoryView::Changes everything;
-    if (auto read = view_.read_all(*directory, everything); !read) return read;
+    Changes everything;
+    if (auto read = nodes_.read_all(directory->nodes(), now, everything.nodes); !read) return read;
+    if (auto read = policies_.read_all(directory->policies(), now, everything.policies); !read)
+      return read;
 
     known_device_ = directory->device();
     directory_ = std::move(*directory);
@@ -126,8 +134,9 @@ class DirectoryStore::Worker {
     return {};
   }
 
-  void watch(const NodeDirectory& directory) {
-    if (options_.use_inotify) (void)watch_.watch(directory.path());
+  void watch() {
+    if (options_.use_inotify)
+      (void)watch_.watch(path_, {StoreDirectory::kNodes, StoreDirectory::kPolicies});
   }
 
   void detach(const std::string& why) {
@@ -140,7 +149,7 @@ class DirectoryStore::Worker {
   // ---- attached ----
 
   void follow(MonotonicTime now) {
-    DirectoryView::Changes changes;
+    Changes changes;
     if (auto followed = try_follow(now, changes); !followed) {
       attach_at_ = now;
       detach(followed.error().message);
@@ -151,29 +160,40 @@ class DirectoryStore::Worker {
     deliver(std::move(changes), /*complete=*/false);
   }
 
-  Result<void> try_follow(MonotonicTime now, DirectoryView::Changes& changes) {
-    const DirectoryWatch::Events events = watch_.drain();
-    const bool settled = view_.next_settled().value_or(MonotonicTime::max()) <= now;
+  Result<void> try_follow(MonotonicTime now, Changes& changes) {
+    DirectoryWatch::Events events = watch_.drain();
+    const bool settled = next_settled() <= now;
     const bool rescan_due = events.lost || now >= rescan_at_;
     // Nothing is gone because the directory is another one now, or none.
     if ((events.moved || settled || rescan_due) && !directory_->is_current()) return reattach(now);
 
-    for (const auto& [file, written] : events.written) {
+    if (rescan_due) {
+      if (!watch_.active()) watch();
+      rescan_at_ = now + rescan_interval();
+    }
+    if (auto done =
+            follow_folder(nodes_, directory_->nodes(), now, events.written[StoreDirectory::kNodes],
+                          rescan_due, changes.nodes);
+        !done)
+      return done;
+    return follow_folder(policies_, directory_->policies(), now,
+                         events.written[StoreDirectory::kPolicies], rescan_due, changes.policies);
+  }
+
+  template <class Value>
+  static Result<void> follow_folder(FolderView<Value>& view, const StoreFolder& folder,
+                                    MonotonicTime now, const std::map<std::string, bool>& events,
+                                    bool rescan, typename FolderView<Value>::Changes& changes) {
+    for (const auto& [file, written] : events) {
       if (!written)
-        view_.unsettled(file, now);
-      else if (auto done = view_.written(*directory_, file, now, changes); !done)
+        view.unsettled(file, now);
+      else if (auto done = view.written(folder, file, now, changes); !done)
         return done;
     }
     // Before what has settled is read: a file that is back is not said to be gone in between.
-    if (rescan_due)
-      if (auto done = rescan(now, changes); !done) return done;
-    return view_.settle(*directory_, now, changes);
-  }
-
-  Result<void> rescan(MonotonicTime now, DirectoryView::Changes& changes) {
-    if (!watch_.active()) watch(*directory_);
-    rescan_at_ = now + rescan_interval();
-    return view_.rescan(*directory_, now, changes);
+    if (rescan)
+      if (auto done = view.rescan(folder, now, changes); !done) return done;
+    return view.settle(folder, now, changes);
   }
 
   // Straight from one directory to the next when there is one: that is no outage.
@@ -188,23 +208,30 @@ class DirectoryStore::Worker {
 
   void publish_own(MonotonicTime now) {
     // Our own write is seen at once even where no event will tell.
-    if (own_.write(*directory_, now)) view_.unsettled(own_.file(), now - options_.settle);
+    if (own_.write(directory_->nodes(), now)) nodes_.unsettled(own_.file(), now - options_.settle);
   }
 
   // ---- both ----
 
+  MonotonicTime next_settled() const {
+    return std::min(nodes_.next_settled().value_or(MonotonicTime::max()),
+                    policies_.next_settled().value_or(MonotonicTime::max()));
+  }
+
   // Tells the sink what is new, if anything is.
-  void deliver(DirectoryView::Changes changes, bool complete) {
+  void deliver(Changes changes, bool complete) {
     StoreUpdate update;
     update.in_sync = directory_.has_value();
     update.complete = complete;
-    for (auto& [node, entry] : changes) update.changes.push_back({node, std::move(entry)});
+    for (auto& [node, entry] : changes.nodes) update.changes.push_back({node, std::move(entry)});
+    for (auto& [policy, entry] : changes.policies)
+      update.policies.push_back({policy, std::move(entry)});
     update.error = !directory_               ? outage_
                    : !own_.problem().empty() ? own_.problem()
                                              : watch_.problem();
     const bool same_state =
         told_ && told_->first == update.in_sync && told_->second == update.error;
-    if (!complete && update.changes.empty() && same_state) return;
+    if (!complete && update.changes.empty() && update.policies.empty() && same_state) return;
     told_ = {update.in_sync, update.error};
     if (!stopping_) sink_(std::move(update));
   }
@@ -212,7 +239,7 @@ class DirectoryStore::Worker {
   void wait() {
     MonotonicTime next = attach_at_;
     if (directory_) {
-      next = std::min(rescan_at_, view_.next_settled().value_or(MonotonicTime::max()));
+      next = std::min(rescan_at_, next_settled());
       next = std::min(next, own_.due().value_or(MonotonicTime::max()));
     }
     const Duration pause = std::max(next - monotonic_now(), Duration::zero());
@@ -233,10 +260,11 @@ class DirectoryStore::Worker {
   std::mutex mutex_;
   std::optional<NodeRecord> published_;  // guarded by mutex_
 
-  std::optional<NodeDirectory> directory_;  // attached
-  std::optional<dev_t> known_device_;       // of the file system that the store was last seen on
+  std::optional<StoreDirectory> directory_;  // attached
+  std::optional<dev_t> known_device_;        // of the file system that the store was last seen on
   DirectoryWatch watch_;
-  DirectoryView view_;
+  FolderView<NodeRecord> nodes_;
+  FolderView<EncryptionPolicy> policies_;
   OwnRecordFile own_;
   MonotonicTime attach_at_{};
   Duration attach_pause_;

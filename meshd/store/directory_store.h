@@ -1,5 +1,6 @@
-// DirectoryStore: node records as files `<path>/nodes/<node>.yaml`. For one machine, a lab, or a
-// shared file system. The contract ("The directory store") is what its users may rely on.
+// DirectoryStore: node records as files `<path>/nodes/<node>.yaml`, encryption policies as files
+// `<path>/policies/<policy>.yaml`. For one machine, a lab, or a shared file system. The contract
+// ("The directory store") is what its users may rely on.
 //
 // Threads: a thread of its own reads, watches and writes, and calls the sink; it touches the file
 // system only there, so that a file system that hangs stalls neither the caller of publish() nor
@@ -9,10 +10,11 @@
 // Cost: one inotify instance and a watch for each directory of the path; per event one small file
 // is read; per rescan one stat a file. 5,000 records are read in a fraction of a second.
 //
-// Never: creates `<path>`; follows a symbolic link to a record or opens what is not a regular file;
-// says that a record is gone because a directory could not be read. A file that vanishes, or that
-// is still being written, is given `settle` before it counts: an editor that renames it away and
-// back, and an `rm -r` of the whole store, are not nodes that leave.
+// Never: creates `<path>` or `<path>/policies` (DirectoryAdmin does); follows a symbolic link to a
+// record or opens what is not a regular file; says that a record is gone because a directory could
+// not be read. A file that vanishes, or that is still being written, is given `settle` before it
+// counts: an editor that renames it away and back, and an `rm -r` of the whole store, are not nodes
+// that leave, nor policies that are deleted.
 #pragma once
 
 #include <chrono>

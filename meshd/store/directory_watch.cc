@@ -4,6 +4,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -28,9 +29,11 @@ std::string limit_problem(std::string_view call, std::string_view limit) {
 
 }  // namespace
 
-bool DirectoryWatch::watch(const std::filesystem::path& directory) {
+bool DirectoryWatch::watch(const std::filesystem::path& directory,
+                           const std::vector<std::string>& folders) {
   problem_.clear();
-  directory_ = -1;
+  watched_.clear();
+  folders_ = folders;
   fd_.reset(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   if (!fd_) {
     problem_ = limit_problem("inotify_init1", "max_user_instances");
@@ -40,14 +43,18 @@ bool DirectoryWatch::watch(const std::filesystem::path& directory) {
   // nobody. One that cannot be watched is covered by the rescan.
   for (auto path = directory.parent_path(); path.has_relative_path(); path = path.parent_path())
     (void)::inotify_add_watch(fd_.get(), path.c_str(), kPathMask);
-  // While somebody holds a directory open, its own removal makes no event; but its parent tells.
-  name_ = directory.filename().string();
-  parent_ = ::inotify_add_watch(fd_.get(), directory.parent_path().c_str(), kPathMask | kReplaced);
-  directory_ = ::inotify_add_watch(fd_.get(), directory.c_str(), kPathMask | kWritten | kUnsettled);
-  if (directory_ < 0) {
-    problem_ = limit_problem("inotify_add_watch", "max_user_watches");
-    fd_.reset();
-    return false;
+  // While somebody holds a folder open, its own removal makes no event; but its directory tells.
+  directory_ = ::inotify_add_watch(fd_.get(), directory.c_str(), kPathMask | kReplaced);
+  for (const std::string& folder : folders_) {
+    const int watched = ::inotify_add_watch(fd_.get(), (directory / folder).c_str(),
+                                            kPathMask | kWritten | kUnsettled);
+    if (watched >= 0) {
+      watched_[watched] = folder;
+    } else if (errno != ENOENT) {
+      problem_ = limit_problem("inotify_add_watch", "max_user_watches");
+      fd_.reset();
+      return false;
+    }
   }
   buffer_.resize(kBufferSize);
   return true;
@@ -70,12 +77,14 @@ DirectoryWatch::Events DirectoryWatch::drain() {
 
       if ((event.mask & IN_Q_OVERFLOW) != 0) events.lost = true;
       if ((event.mask & kMoved) != 0) events.moved = true;
-      if (event.wd == parent_ && name == name_) events.moved = true;
-      if (event.wd != directory_ || name.empty()) continue;
+      if (event.wd == directory_ && std::count(folders_.begin(), folders_.end(), name) > 0)
+        events.moved = true;
+      const auto folder = watched_.find(event.wd);
+      if (folder == watched_.end() || name.empty()) continue;
       if ((event.mask & kWritten) != 0)
-        events.written[name] = true;
+        events.written[folder->second][name] = true;
       else if ((event.mask & kUnsettled) != 0)
-        events.written[name] = false;
+        events.written[folder->second][name] = false;
     }
   }
   return events;

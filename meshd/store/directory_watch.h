@@ -1,4 +1,5 @@
-// DirectoryWatch: what inotify says of one directory and of the path that leads to it. One thread.
+// DirectoryWatch: what inotify says of the folders of one directory and of the path that leads to
+// it. One thread.
 //
 // Watching is a help, not a promise: the kernel may grant no watch, and events can be lost. Both
 // are said, and the answer to both is to read the directory again.
@@ -17,18 +18,19 @@ namespace mesh {
 class DirectoryWatch {
  public:
   struct Events {
-    // By file, the last event of each. True: somebody has finished writing it, or put it there.
-    // False: it appeared, perhaps half-written, or vanished.
-    std::map<std::string, bool> written;
+    // By folder and file, the last event of each. True: somebody has finished writing it, or put it
+    // there. False: it appeared, perhaps half-written, or vanished.
+    std::map<std::string, std::map<std::string, bool>> written;
     bool moved = false;  // the path may lead to another directory now, or to none
     bool lost = false;   // there were more events than the kernel keeps
   };
 
   DirectoryWatch() = default;  // watches nothing
 
-  // Watches `directory`, whose events before this call are not reported. False: not watched (no
-  // inotify instance or no watch is left, or the directory is gone); problem() says why.
-  bool watch(const std::filesystem::path& directory);
+  // Watches `folders` of `directory`, whose events before this call are not reported; one that is
+  // missing is seen to appear. False: not watched (no inotify instance or no watch is left);
+  // problem() says why.
+  bool watch(const std::filesystem::path& directory, const std::vector<std::string>& folders);
   bool active() const { return static_cast<bool>(fd_); }
   const std::string& problem() const { return problem_; }  // "" when all is well
 
@@ -37,9 +39,9 @@ class DirectoryWatch {
 
  private:
   UniqueFd fd_;
-  int directory_ = -1;  // watch descriptors
-  int parent_ = -1;
-  std::string name_;  // of the directory in its parent
+  int directory_ = -1;                  // a watch descriptor
+  std::map<int, std::string> watched_;  // the folders', by watch descriptor
+  std::vector<std::string> folders_;
   std::string problem_;
   std::vector<std::byte> buffer_;
 };

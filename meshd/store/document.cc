@@ -4,6 +4,7 @@
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -136,8 +137,8 @@ class DocumentBuilder {
 class YamlEvents : public YAML::EventHandler {
  public:
   // `text` is what is parsed, without a byte order mark: yaml-cpp's positions are offsets in it.
-  explicit YamlEvents(std::string_view text) : text_(text) {}
-  DocumentNode take() { return builder_.take(); }
+  YamlEvents(std::string_view text, bool several) : text_(text), several_(several) {}
+  std::vector<DocumentNode> take() { return std::move(documents_); }
 
   // yaml-cpp takes the end of the text for the closing quote when a line break precedes it.
   void check_last_quote() const {
@@ -148,9 +149,10 @@ class YamlEvents : public YAML::EventHandler {
   }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (++documents_ > 1) fail(mark, "a second document: one file holds one record");
+    if (!several_ && !documents_.empty())
+      fail(mark, "a second document: one file holds one record");
   }
-  void OnDocumentEnd() override {}
+  void OnDocumentEnd() override { documents_.push_back(builder_.take()); }
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     refuse_extras(mark, {}, anchor);
     check(mark, builder_.null(place(mark)));
@@ -217,8 +219,9 @@ class YamlEvents : public YAML::EventHandler {
 
   std::string_view text_;
   YAML::Mark last_quoted_ = YAML::Mark::null_mark();
+  bool several_;
   DocumentBuilder builder_;
-  int documents_ = 0;
+  std::vector<DocumentNode> documents_;
 };
 
 class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
@@ -277,6 +280,31 @@ class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
 
 Problem empty_document() { return {{1, 1}, "empty: write a record, or remove it"}; }
 
+// yaml-cpp's exceptions end here.
+Result<std::vector<DocumentNode>> parse_yaml(std::string_view text, std::string_view place,
+                                             bool several) {
+  if (auto checked = check_text(text, place); !checked) return checked.error();
+  try {
+    constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    YamlEvents events(text, several);
+    while (parser.HandleNextDocument(events)) {
+    }
+    events.check_last_quote();
+    return events.take();
+  } catch (const Problem& problem) {
+    return to_error(problem, place);
+  } catch (const YAML::Exception& error) {
+    return to_error({YamlEvents::place(error.mark), "not YAML: " + printable(error.msg, 200)},
+                    place);
+  } catch (const std::exception& error) {
+    return make_error(ErrorCode::kInvalid, "{}: cannot be read as YAML: {}", place,
+                      printable(error.what(), 200));
+  }
+}
+
 }  // namespace
 
 std::string_view to_string(DocumentNode::Kind kind) {
@@ -293,28 +321,26 @@ std::string_view to_string(DocumentNode::Kind kind) {
   return "";
 }
 
+const DocumentNode* DocumentNode::find(std::string_view member) const {
+  const auto found = std::find_if(children.begin(), children.end(),
+                                  [&](const DocumentNode& child) { return child.key == member; });
+  return found == children.end() ? nullptr : &*found;
+}
+
+Error error_at(const DocumentNode& node, std::string_view place, std::string_view message) {
+  return to_error({{node.line, node.column}, std::string(message)}, place);
+}
+
 Result<DocumentNode> parse_yaml_document(std::string_view text, std::string_view place) {
-  if (auto checked = check_text(text, place); !checked) return checked.error();
-  try {
-    constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-    std::istringstream stream{std::string(text)};
-    YAML::Parser parser(stream);
-    YamlEvents events(text);
-    if (!parser.HandleNextDocument(events)) return to_error(empty_document(), place);
-    while (parser.HandleNextDocument(events)) {
-    }
-    events.check_last_quote();
-    return events.take();
-  } catch (const Problem& problem) {
-    return to_error(problem, place);
-  } catch (const YAML::Exception& error) {
-    return to_error({YamlEvents::place(error.mark), "not YAML: " + printable(error.msg, 200)},
-                    place);
-  } catch (const std::exception& error) {
-    return make_error(ErrorCode::kInvalid, "{}: cannot be read as YAML: {}", place,
-                      printable(error.what(), 200));
-  }
+  auto documents = parse_yaml(text, place, /*several=*/false);
+  if (!documents) return documents.error();
+  if (documents->empty()) return to_error(empty_document(), place);
+  return std::move(documents->front());
+}
+
+Result<std::vector<DocumentNode>> parse_yaml_documents(std::string_view text,
+                                                       std::string_view place) {
+  return parse_yaml(text, place, /*several=*/true);
 }
 
 Result<DocumentNode> parse_json_document(std::string_view text, std::string_view place) {

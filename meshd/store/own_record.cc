@@ -10,9 +10,9 @@ namespace mesh {
 namespace {
 
 // What the file holds now, when it can be read as a record.
-Result<std::optional<NodeRecord>> read_present(const NodeDirectory& directory,
-                                               const std::string& file, const std::string& node) {
-  auto entry = read_record_file(directory.fd(), file, directory.place(file), node);
+Result<std::optional<NodeRecord>> read_present(const StoreFolder& nodes, const std::string& file,
+                                               const std::string& node) {
+  auto entry = read_record_file(nodes.fd(), file, nodes.place(file), node, kNodeRecords);
   if (!entry) return entry.error();
   if (!entry->has_value() || !std::holds_alternative<NodeRecord>(**entry))
     return std::optional<NodeRecord>();
@@ -40,9 +40,9 @@ void OwnRecordFile::retry_now(MonotonicTime now) {
   pause_ = first_;
 }
 
-bool OwnRecordFile::write(const NodeDirectory& directory, MonotonicTime now) {
+bool OwnRecordFile::write(const StoreFolder& nodes, MonotonicTime now) {
   if (!due_ || *due_ > now) return false;
-  const auto written = try_write(directory);
+  const auto written = try_write(nodes);
   if (written) {
     due_.reset();
     problem_.clear();
@@ -56,23 +56,19 @@ bool OwnRecordFile::write(const NodeDirectory& directory, MonotonicTime now) {
   return false;
 }
 
-Result<bool> OwnRecordFile::try_write(const NodeDirectory& directory) const {
+Result<bool> OwnRecordFile::try_write(const StoreFolder& nodes) const {
   if (auto checked = check_node_name(record_->name); !checked) return checked.error();
   const std::string name = file();
-  const std::string place = directory.place(name);
-  const auto present = read_present(directory, name, record_->name);
+  const std::string place = nodes.place(name);
+  const auto present = read_present(nodes, name, record_->name);
   if (!present) return present.error();
 
   NodeRecord wanted = *record_;
   if (*present) keep_foreign_annotations(**present, wanted);
-  const std::string text = format_record_yaml(wanted);
-  // What nobody could read must not be written; and only what a reader makes of it compares.
-  const auto readable = parse_record_yaml(text, place, record_->name);
-  if (!readable) return readable.error().at("the own record cannot be published");
-  if (*present && **present == *readable) return false;
-  if (auto replaced = replace_file(directory.fd(), name, place, text); !replaced)
-    return replaced.error().at("the own record is not published");
-  return true;
+  auto written = write_record_file(nodes.fd(), name, place, record_->name,
+                                   format_record_yaml(wanted), kNodeRecords);
+  if (!written) return written.error().at("the own record cannot be published");
+  return written;
 }
 
 }  // namespace mesh

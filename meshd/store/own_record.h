@@ -7,7 +7,7 @@
 
 #include "mesh/clock.h"
 #include "mesh/node_record.h"
-#include "meshd/store/node_directory.h"
+#include "meshd/store/store_folder.h"
 
 namespace mesh {
 
@@ -22,7 +22,7 @@ class OwnRecordFile {
   std::optional<MonotonicTime> due() const { return due_; }
   // Writes when it is due and the file does not hold the record already. Annotations in the file
   // that are not meshd's are kept. True: the file was written.
-  bool write(const NodeDirectory& directory, MonotonicTime now);
+  bool write(const StoreFolder& nodes, MonotonicTime now);
   // The store is back: no reason to wait any longer.
   void retry_now(MonotonicTime now);
 
@@ -31,7 +31,7 @@ class OwnRecordFile {
   const std::string& problem() const { return problem_; }
 
  private:
-  Result<bool> try_write(const NodeDirectory& directory) const;
+  Result<bool> try_write(const StoreFolder& nodes) const;
 
   Duration first_;
   Duration cap_;

@@ -11,6 +11,7 @@
 
 #include "meshd/store/document.h"
 #include "meshd/store/utf8.h"
+#include "meshd/store/yaml_text.h"
 
 namespace mesh {
 namespace {
@@ -29,7 +30,7 @@ class RecordReader {
     if (root.kind != Kind::kMap)
       return error(root, "a record must be a map of fields such as `name: {}`, and this is {}",
                    expected_name_, to_string(root.kind));
-    const DocumentNode* name = find(root, "name");
+    const DocumentNode* name = root.find("name");
     if (name == nullptr)
       return error(root, "the record has no name: add `name: {}`", expected_name_);
     if (auto read = read_name(*name); !read) return read.error();
@@ -39,17 +40,9 @@ class RecordReader {
   }
 
  private:
-  static const DocumentNode* find(const DocumentNode& map, std::string_view key) {
-    const auto found = std::find_if(map.children.begin(), map.children.end(),
-                                    [&](const DocumentNode& member) { return member.key == key; });
-    return found == map.children.end() ? nullptr : &*found;
-  }
-
   template <class... Args>
   Error error(const DocumentNode& node, fmt::format_string<Args...> format, Args&&... args) const {
-    const std::string message = fmt::format(format, std::forward<Args>(args)...);
-    if (node.line == 0) return make_error(ErrorCode::kInvalid, "{}: {}", place_, message);
-    return make_error(ErrorCode::kInvalid, "{}:{}:{}: {}", place_, node.line, node.column, message);
+    return error_at(node, place_, fmt::format(format, std::forward<Args>(args)...));
   }
 
   Result<void> read_field(const DocumentNode& field) {
@@ -142,57 +135,6 @@ class RecordReader {
 
 // ---- to text ----
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-// Words that some reader of YAML takes for something else than text.
-bool is_yaml_word(std::string_view text) {
-  constexpr std::array<std::string_view, 9> kWords = {"y",  "n",   "yes",  "no",   "true",
-                                                      "on", "off", "null", "false"};
-  std::string lower(text);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return std::find(kWords.begin(), kWords.end(), lower) != kWords.end();
-}
-
-bool is_plain(std::string_view text) {
-  return !text.empty() && is_letter(text.front()) && !is_yaml_word(text) &&
-         std::all_of(text.begin(), text.end(), [](char c) {
-           return is_letter(c) || is_digit(c) || c == '-' || c == '_' || c == '.' || c == '/';
-         });
-}
-
-// Whether YAML wants the code point escaped in double quotes, or editors would not show it.
-bool is_escaped(char32_t c) {
-  return is_control(c) || c == 0x2028 || c == 0x2029 || c == 0xfeff || (c & 0xfffeU) == 0xfffeU;
-}
-
-void append_quoted(std::string& out, std::string_view text) {
-  out += '"';
-  while (!text.empty()) {
-    const CodePoint c = decode_utf8(text);
-    if (c.size == 0)
-      out += "\uFFFD";
-    else if (c.value == '"' || c.value == '\\')
-      out.append({'\\', text.front()});
-    else if (is_escaped(c.value) && c.value > 0xffff)
-      fmt::format_to(std::back_inserter(out), "\\U{:08x}", static_cast<std::uint32_t>(c.value));
-    else if (is_escaped(c.value))
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<std::uint32_t>(c.value));
-    else
-      out += text.substr(0, c.size);
-    text.remove_prefix(std::max<std::size_t>(c.size, 1));
-  }
-  out += '"';
-}
-
-void append_text(std::string& out, std::string_view text) {
-  if (is_plain(text))
-    out += text;
-  else
-    append_quoted(out, text);
-}
-
 template <class T>
 void append_list(std::string& out, std::string_view name, const std::vector<T>& values) {
   if (values.empty()) {
@@ -213,12 +155,12 @@ void append_map(std::string& out, std::string_view name, const TextMap& values, 
   out.append(name).append(":\n");
   for (const auto& [key, value] : values) {
     out += "  ";
-    append_text(out, key);
+    append_yaml_text(out, key);
     out += ": ";
     if (quote_values)
-      append_quoted(out, value);
+      append_yaml_quoted(out, value);
     else
-      append_text(out, value);
+      append_yaml_text(out, value);
     out += '\n';
   }
 }
@@ -248,7 +190,7 @@ Result<NodeRecord> parse_record_json(std::string_view text, std::string_view pla
 
 std::string format_record_yaml(const NodeRecord& record) {
   std::string out = "name: ";
-  append_text(out, record.name);
+  append_yaml_text(out, record.name);
   out += '\n';
   append_list(out, "addresses", record.addresses);
   append_list(out, "cidrs", record.cidrs);

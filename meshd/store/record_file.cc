@@ -13,7 +13,6 @@
 #include <system_error>
 
 #include "mesh/unique_fd.h"
-#include "meshd/store/record_codec.h"
 
 namespace mesh {
 namespace {
@@ -39,13 +38,15 @@ bool is_everybodys(int error) {
          error == ENOTCONN || error == ESHUTDOWN;
 }
 
+using FileText = std::variant<std::string, BadRecord>;
+
 template <class... Args>
-StoreEntry bad(fmt::format_string<Args...> format, Args&&... args) {
+FileText bad(fmt::format_string<Args...> format, Args&&... args) {
   return BadRecord{fmt::format(format, std::forward<Args>(args)...)};
 }
 
 // Why an open file is not read, or no value.
-std::optional<StoreEntry> refuse_file(int fd, const std::string& place) {
+std::optional<FileText> refuse_file(int fd, const std::string& place) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) return bad("{}", system_error(place, errno).message);
   if (!S_ISREG(status.st_mode))
@@ -95,15 +96,14 @@ std::optional<FileSignature> read_signature(int directory, const std::string& fi
                        nanoseconds(status.st_ctim)};
 }
 
-Result<std::optional<StoreEntry>> read_record_file(int directory, const std::string& file,
-                                                   const std::string& place,
-                                                   std::string_view node) {
+Result<std::optional<FileText>> read_text_file(int directory, const std::string& file,
+                                               const std::string& place) {
   // O_NONBLOCK: a FIFO must not hang the thread.
   const UniqueFd fd(
       ::openat(directory, file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   if (!fd) {
     const int error = errno;
-    if (error == ENOENT) return std::optional<StoreEntry>();
+    if (error == ENOENT) return std::optional<FileText>();
     if (is_everybodys(error)) return system_error(place + ": cannot be opened", error);
     if (error == ELOOP)
       return std::optional(
@@ -117,9 +117,7 @@ Result<std::optional<StoreEntry>> read_record_file(int directory, const std::str
     if (is_everybodys(error)) return system_error(place + ": cannot be read", error);
     return std::optional(bad("{}", system_error(place + ": cannot be read", error).message));
   }
-  auto record = parse_record_yaml(text, place, node);
-  if (!record) return std::optional<StoreEntry>(BadRecord{record.error().message});
-  return std::optional<StoreEntry>(std::move(*record));
+  return std::optional<FileText>(std::move(text));
 }
 
 std::string temporary_prefix(std::string_view file) {

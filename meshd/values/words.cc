@@ -87,6 +87,27 @@ constexpr Words<PolicyAction, 3> kPolicyActions{{{PolicyAction::kRequire, "Requi
                                                  {PolicyAction::kPrefer, "Prefer"},
                                                  {PolicyAction::kPlaintext, "Plaintext"}}};
 
+// RFC 1123 subdomains.
+Result<void> check_name(std::string_view name, std::string_view what) {
+  const auto refuse = [&](std::string_view why) {
+    return make_error(ErrorCode::kInvalid,
+                      "'{}' is not {}: {} (use lower-case letters, digits, '-' and '.', "
+                      "at most {} bytes)",
+                      name.substr(0, 64), what, why, kMaxNameBytes);
+  };
+  if (name.empty()) return refuse("it is empty");
+  if (name.size() > kMaxNameBytes) return refuse("it is too long");
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    const char c = name[i];
+    if (is_alphanumeric(c)) continue;
+    if (c != '-' && c != '.') return refuse("it has another character");
+    const bool at_edge = i == 0 || i + 1 == name.size();
+    if (at_edge || (c == '.' && (!is_alphanumeric(name[i - 1]) || !is_alphanumeric(name[i + 1]))))
+      return refuse("each part must start and end with a letter or a digit");
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string_view to_string(PolicyAction action) { return word(kPolicyActions, action); }
@@ -110,24 +131,7 @@ std::string IpRange::to_string() const {
   return fmt::format("{}-{}", first.to_string(), last.to_string());
 }
 
-Result<void> check_node_name(std::string_view name) {
-  const auto refuse = [&](std::string_view why) {
-    return make_error(ErrorCode::kInvalid,
-                      "'{}' is not a node name: {} (use lower-case letters, digits, '-' and '.', "
-                      "at most {} bytes)",
-                      name.substr(0, 64), why, kMaxNameBytes);
-  };
-  if (name.empty()) return refuse("it is empty");
-  if (name.size() > kMaxNameBytes) return refuse("it is too long");
-  for (std::size_t i = 0; i < name.size(); ++i) {
-    const char c = name[i];
-    if (is_alphanumeric(c)) continue;
-    if (c != '-' && c != '.') return refuse("it has another character");
-    const bool at_edge = i == 0 || i + 1 == name.size();
-    if (at_edge || (c == '.' && (!is_alphanumeric(name[i - 1]) || !is_alphanumeric(name[i + 1]))))
-      return refuse("each part must start and end with a letter or a digit");
-  }
-  return {};
-}
+Result<void> check_node_name(std::string_view name) { return check_name(name, "a node name"); }
+Result<void> check_policy_name(std::string_view name) { return check_name(name, "a policy name"); }
 
 }  // namespace mesh

@@ -9,7 +9,9 @@
 
 #include "daemon/fake_api_backend.h"
 #include "daemon/raw_http.h"
+#include "fakes/fake_store_admin.h"
 #include "meshd/daemon/api_server.h"
+#include "meshd/store/policy_codec.h"
 #include "temporary_directory.h"
 
 namespace mesh {
@@ -143,6 +145,60 @@ TEST_F(Api, TellsOnePeerOnTheUnixSocket) {
   ASSERT_TRUE(peer) << peer.error().message;
   EXPECT_EQ(*peer, test::sample_status().peers[0]);
   EXPECT_EQ(local("GET", "/v1/peers/node%2Dc").status, 200);
+}
+
+TEST_F(Api, WritesPoliciesToTheStoreOnTheUnixSocketOnly) {
+  test::FakeStoreAdmin store;
+  ApiOptions with_store = options();
+  with_store.store = &store;
+  start(with_store);
+  const EncryptionPolicy policy{"databases", 1, "role == 'db'", "all()", PolicyAction::kRequire};
+  const std::string body = format_policy_json(policy);
+  EXPECT_EQ(remote("PUT", "/v1/policies/databases", body).status, 404);
+  EXPECT_EQ(remote("DELETE", "/v1/policies/databases").status, 404);
+  EXPECT_EQ(remote("GET", "/v1/policies").status, 404);
+  EXPECT_TRUE(store.policies().empty());
+
+  const HttpAnswer put = local("PUT", "/v1/policies/databases", body);
+  EXPECT_EQ(put.status, 200) << put.body;
+  EXPECT_EQ(store.policies().at("databases"), policy);
+  const Json listed = Json::parse(local("GET", "/v1/policies").body);
+  ASSERT_EQ(listed["policies"].size(), 1U);
+  EXPECT_EQ(listed["policies"][0], Json::parse(body));
+  EXPECT_EQ(local("DELETE", "/v1/policies/databases").status, 200);
+  EXPECT_TRUE(store.policies().empty());
+  EXPECT_EQ(local("DELETE", "/v1/policies/databases").status, 404);
+}
+
+TEST_F(Api, RefusesAPolicyThatIsNoneBeforeTheStoreIsAsked) {
+  test::FakeStoreAdmin store;
+  ApiOptions with_store = options();
+  with_store.store = &store;
+  start(with_store);
+  const EncryptionPolicy policy{"databases", 1, "role == 'db'", "all()", PolicyAction::kRequire};
+  const HttpAnswer other = local("PUT", "/v1/policies/web", format_policy_json(policy));
+  EXPECT_EQ(other.status, 400);
+  EXPECT_THAT(error_of(other), HasSubstr("'databases'"));
+  EXPECT_EQ(local("PUT", "/v1/policies/databases", "{").status, 400);
+  EXPECT_EQ(local("PUT", "/v1/policies/databases").status, 400);
+  const HttpAnswer post = local("POST", "/v1/policies/databases");
+  EXPECT_EQ(post.status, 405);
+  EXPECT_THAT(post.head, HasSubstr("Allow: PUT, DELETE"));
+  EXPECT_TRUE(store.policies().empty());
+}
+
+TEST_F(Api, PassesOnWhatTheStoreSays) {
+  start();
+  EXPECT_EQ(local("GET", "/v1/policies").status, 501) << "without a store";
+  server_.reset();
+  test::FakeStoreAdmin store;
+  store.fail(make_error(ErrorCode::kUnavailable, "the store is out"));
+  ApiOptions with_store = options();
+  with_store.store = &store;
+  start(with_store);
+  const HttpAnswer answer = local("GET", "/v1/policies");
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(error_of(answer), "the store is out");
 }
 
 TEST_F(Api, SaysWhyANodeIsNoPeer) {

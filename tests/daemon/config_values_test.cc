@@ -4,8 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "meshd/daemon/nearest.h"
-
 namespace mesh {
 namespace {
 
@@ -98,26 +96,6 @@ TEST(ConfigQuotes, KeepAMessageShortAndOnOneLine) {
   EXPECT_EQ(in_quotes("a"), "'a'");
   EXPECT_EQ(in_quotes("a\nb\x1b"), "'a?b?'");
   EXPECT_EQ(in_quotes(std::string(65, 'x')), "'" + std::string(64, 'x') + "...'");
-}
-
-TEST(NearestWord, CountsEachKindOfMistakeOnce) {
-  EXPECT_EQ(word_distance("node", "node"), 0U);
-  EXPECT_EQ(word_distance("nde", "node"), 1U);
-  EXPECT_EQ(word_distance("noode", "node"), 1U);
-  EXPECT_EQ(word_distance("nade", "node"), 1U);
-  EXPECT_EQ(word_distance("ndoe", "node"), 1U);
-  EXPECT_EQ(word_distance("", "node"), 4U);
-  EXPECT_EQ(word_distance("node", ""), 4U);
-  EXPECT_EQ(word_distance("listen_port", "listenPort"), 0U);
-}
-
-TEST(NearestWord, IsTheFirstOfTheNearestOrNone) {
-  constexpr std::array<std::string_view, 3> words{"prefer", "require", "off"};
-  EXPECT_EQ(nearest_word("prefre", words), "prefer");
-  EXPECT_EQ(nearest_word("of", words), "off");
-  EXPECT_EQ(nearest_word("Required", words), "require");
-  EXPECT_EQ(nearest_word("banana", words), "");
-  EXPECT_EQ(nearest_word(std::string(10000, 'x'), words), "");
 }
 
 }  // namespace

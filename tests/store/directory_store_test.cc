@@ -22,6 +22,8 @@
 #include <thread>
 
 #include "mesh/unique_fd.h"
+#include "meshd/store/directory_admin.h"
+#include "meshd/store/policy_codec.h"
 #include "meshd/store/record_codec.h"
 #include "meshd/store/record_file.h"
 #include "observer.h"
@@ -473,6 +475,81 @@ TEST_F(DirectoryStoreTest, WithoutDescriptorsToSpareNothingIsGone) {
   EXPECT_TRUE(store.seen().now().ever_gone.empty());
   EXPECT_TRUE(store.seen().wait_gone("node-b"));
   EXPECT_TRUE(store.seen().wait_bad("node-c"));
+}
+
+// ---- policies/ ----
+
+TEST_F(DirectoryStoreTest, AMissingPoliciesFolderIsAnEmptyOneAndIsNeverMade) {
+  ObservedStore store(make_store());
+  ASSERT_TRUE(store.seen().wait_in_sync());
+  EXPECT_TRUE(store.seen().now().policies.empty());
+  EXPECT_EQ(store.seen().now().error, "");
+  EXPECT_EQ(names_in(path_), std::set<std::string>{"nodes"});
+}
+
+TEST_F(DirectoryStoreTest, ThePoliciesFolderMayComeAndGo) {
+  const fs::path policies = path_ / "policies";
+  const EncryptionPolicy policy{"databases", 1, "a", "b", PolicyAction::kRequire};
+  ObservedStore store(make_store());
+  ASSERT_TRUE(store.seen().wait_in_sync());
+  for (int i = 0; i < 3; ++i) {
+    fs::create_directory(policies);
+    write(policies / "databases.yaml", format_policy_yaml(policy));
+    ASSERT_TRUE(store.seen().wait_policy(policy));
+    fs::remove_all(policies);
+    ASSERT_TRUE(store.seen().wait_policy_gone("databases"));
+  }
+  EXPECT_TRUE(store.seen().now().in_sync);
+}
+
+TEST_F(DirectoryStoreTest, ARemovedPoliciesFolderHasToSettleBeforeItCounts) {
+  const fs::path policies = path_ / "policies";
+  const EncryptionPolicy policy{"databases", 1, "a", "b", PolicyAction::kRequire};
+  fs::create_directory(policies);
+  write(policies / "databases.yaml", format_policy_yaml(policy));
+  options_.settle = std::chrono::minutes(2);
+  ObservedStore store(make_store());
+  ASSERT_TRUE(store.seen().wait_policy(policy));
+  fs::remove_all(policies);  // the first that an `rm -r` of the whole store takes
+  put(example_record("node-b"));
+  ASSERT_TRUE(store.seen().wait_record(example_record("node-b")));
+  remove_tree(path_);
+  ASSERT_TRUE(store.seen().wait_out());
+  EXPECT_TRUE(store.seen().now().policies_ever_gone.empty());
+}
+
+TEST_F(DirectoryStoreTest, AFileWhoseNameIsNoneIsForgottenWhenItGoes) {
+  write(nodes_ / "Not A Name.yaml", "name: x\n");
+  ObservedStore store(make_store());
+  ASSERT_TRUE(store.seen().wait_bad("Not A Name"));
+  fs::remove(nodes_ / "Not A Name.yaml");
+  EXPECT_TRUE(store.seen().wait_gone("Not A Name"));
+}
+
+TEST_F(DirectoryStoreTest, AnOperatorsWriteMakesThePoliciesFolderButNeverTheStore) {
+  DirectoryAdmin admin(path_);
+  const EncryptionPolicy policy{"databases", 1, "a", "b", PolicyAction::kRequire};
+  EXPECT_FALSE(admin.delete_policy("databases"));
+  EXPECT_FALSE(fs::exists(path_ / "policies"));
+  ASSERT_TRUE(admin.put_policy(policy));
+  EXPECT_EQ(read_text(path_ / "policies" / "databases.yaml"), format_policy_yaml(policy));
+  struct stat before {};
+  struct stat after {};
+  ASSERT_EQ(::stat((path_ / "policies" / "databases.yaml").c_str(), &before), 0);
+  ASSERT_TRUE(admin.put_policy(policy));
+  ASSERT_EQ(::stat((path_ / "policies" / "databases.yaml").c_str(), &after), 0);
+  EXPECT_EQ(before.st_ino, after.st_ino) << "an equal one is not written again";
+  EncryptionPolicy unreadable = policy;
+  unreadable.selector = "";
+  EXPECT_FALSE(admin.put_policy(unreadable));
+  ASSERT_TRUE(admin.put_node(example_record("node-b")));
+  ASSERT_TRUE(admin.delete_node("node-b"));
+  EXPECT_TRUE(fs::is_empty(nodes_));
+  remove_tree(path_);
+  const auto put = admin.put_policy(policy);
+  ASSERT_FALSE(put);
+  EXPECT_THAT(put.error().message, HasSubstr("store.directory.path"));
+  EXPECT_FALSE(fs::exists(path_));
 }
 
 // ---- mounts: in a mount namespace of a child process, so that the machine's own stay as they are

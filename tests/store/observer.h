@@ -22,6 +22,8 @@ namespace mesh::testing {
 struct Observed {
   std::map<std::string, StoreEntry> entries;
   std::set<std::string> ever_gone;  // nodes that were said to be gone, at any time
+  std::map<std::string, PolicyEntry> policies;
+  std::set<std::string> policies_ever_gone;
   bool in_sync = false;
   std::string error;
   int updates = 0;
@@ -37,6 +39,14 @@ struct Observed {
     return found == entries.end() ? nullptr : std::get_if<BadRecord>(&found->second);
   }
   bool has(const std::string& node) const { return entries.contains(node); }
+  const EncryptionPolicy* policy(const std::string& name) const {
+    const auto found = policies.find(name);
+    return found == policies.end() ? nullptr : std::get_if<EncryptionPolicy>(&found->second);
+  }
+  const BadRecord* bad_policy(const std::string& name) const {
+    const auto found = policies.find(name);
+    return found == policies.end() ? nullptr : std::get_if<BadRecord>(&found->second);
+  }
 };
 
 class Observer {
@@ -73,6 +83,16 @@ class Observer {
   bool wait_gone(const std::string& node) {
     return wait(node + " gone", [&](const Observed& seen) { return !seen.has(node); });
   }
+  bool wait_policy(const EncryptionPolicy& policy) {
+    return wait("policy " + policy.name, [&](const Observed& seen) {
+      const EncryptionPolicy* found = seen.policy(policy.name);
+      return found != nullptr && *found == policy;
+    });
+  }
+  bool wait_policy_gone(const std::string& name) {
+    return wait("policy " + name + " gone",
+                [&](const Observed& seen) { return !seen.policies.contains(name); });
+  }
   bool wait_bad(const std::string& node) {
     return wait(node + " bad", [&](const Observed& seen) { return seen.bad(node) != nullptr; });
   }
@@ -92,17 +112,14 @@ class Observer {
   void take(const StoreUpdate& update) {
     const std::lock_guard lock(mutex_);
     check(update);
-    if (update.complete) {
-      std::map<std::string, StoreEntry> before;
-      before.swap(observed_.entries);
+    take(update.complete, update.changes, &StoreChange::node, observed_.entries,
+         observed_.ever_gone);
+    take(update.complete, update.policies, &PolicyChange::policy, observed_.policies,
+         observed_.policies_ever_gone);
+    if (update.complete)
       ++observed_.completes;
-      for (const StoreChange& change : update.changes) apply(change);
-      for (const auto& [node, entry] : before)
-        if (!observed_.has(node)) observed_.ever_gone.insert(node);
-    } else {
+    else
       observed_.changes += static_cast<int>(update.changes.size());
-      for (const StoreChange& change : update.changes) apply(change);
-    }
     observed_.in_sync = update.in_sync;
     observed_.error = update.error;
     ++observed_.updates;
@@ -115,31 +132,49 @@ class Observer {
     EXPECT_TRUE(!update.in_sync || observed_.in_sync || update.complete)
         << "in sync (again) without the whole store";
     EXPECT_EQ(update.error.find('\n'), std::string::npos) << "one line: " << update.error;
-    EXPECT_TRUE(update.complete || update.changes.empty() || observed_.completes > 0)
+    EXPECT_TRUE(update.complete || (update.changes.empty() && update.policies.empty()) ||
+                observed_.completes > 0)
         << "a change before the first complete update";
     const bool says_something = update.complete || !update.changes.empty() ||
-                                observed_.updates == 0 || update.in_sync != observed_.in_sync ||
+                                !update.policies.empty() || observed_.updates == 0 ||
+                                update.in_sync != observed_.in_sync ||
                                 update.error != observed_.error;
     EXPECT_TRUE(says_something) << "an update that says nothing new";
-    std::set<std::string> nodes;
-    for (const StoreChange& change : update.changes) {
-      EXPECT_TRUE(nodes.insert(change.node).second) << change.node << " twice in one update";
+    check(update, update.changes, &StoreChange::node);
+    check(update, update.policies, &PolicyChange::policy);
+  }
+
+  template <class Change>
+  static void check(const StoreUpdate& update, const std::vector<Change>& changes,
+                    std::string Change::*name) {
+    std::set<std::string> names;
+    for (const Change& change : changes) {
+      EXPECT_TRUE(names.insert(change.*name).second) << change.*name << " twice in one update";
       if (change.entry != nullptr) continue;
-      EXPECT_TRUE(update.in_sync) << change.node << " gone by an update that is not in sync";
+      EXPECT_TRUE(update.in_sync) << change.*name << " gone by an update that is not in sync";
       EXPECT_FALSE(update.complete) << "a complete update says gone by leaving out";
     }
   }
 
-  void apply(const StoreChange& change) {
-    if (change.entry == nullptr) {
-      EXPECT_EQ(observed_.entries.erase(change.node), 1U) << change.node << " was not known";
-      observed_.ever_gone.insert(change.node);
-      return;
+  template <class Change, class Entry>
+  static void take(bool complete, const std::vector<Change>& changes, std::string Change::*name,
+                   std::map<std::string, Entry>& entries, std::set<std::string>& ever_gone) {
+    std::map<std::string, Entry> before;
+    if (complete) before.swap(entries);
+    for (const Change& change : changes) {
+      const std::string& key = change.*name;
+      if (change.entry == nullptr) {
+        EXPECT_EQ(entries.erase(key), 1U) << key << " was not known";
+        ever_gone.insert(key);
+        continue;
+      }
+      const auto known = entries.find(key);
+      EXPECT_FALSE(known != entries.end() && known->second == *change.entry)
+          << key << ": a change that changes nothing";
+      entries.insert_or_assign(key, *change.entry);
     }
-    const auto known = observed_.entries.find(change.node);
-    EXPECT_FALSE(known != observed_.entries.end() && known->second == *change.entry)
-        << change.node << ": a change that changes nothing";
-    observed_.entries.insert_or_assign(change.node, *change.entry);
+    for (const auto& [key, entry] : before)
+      if (!entries.contains(key)) ever_gone.insert(key);
   }
 
   std::mutex mutex_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "mesh/node_store.h"
+#include "mesh/store_admin.h"
 
 namespace mesh::testing {
 
@@ -30,6 +31,10 @@ class StoreUnderTest {
   virtual std::optional<NodeRecord> get(const std::string& node) = 0;
   // Differs whenever the record was written in between, with the same content too.
   virtual std::string revision(const std::string& node) = 0;
+  // An operator's hand in it; null: this store has none, and the tests that need it are skipped.
+  virtual std::unique_ptr<StoreAdmin> admin() { return nullptr; }
+  // Somebody else's broken policy. For stores with an admin.
+  virtual void put_garbage_policy(const std::string& policy) { (void)policy; }
   // The store is out, and back with what it held; put() and remove() work meanwhile.
   virtual void go_away() = 0;
   virtual void come_back() = 0;

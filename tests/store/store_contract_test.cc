@@ -10,9 +10,11 @@
 
 #include <atomic>
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <thread>
 
+#include "meshd/store/directory_admin.h"
 #include "meshd/store/directory_store.h"
 #include "meshd/store/record_codec.h"
 #include "observer.h"
@@ -326,6 +328,116 @@ TEST_P(StoreContract, FiveThousandRecordsAreOneUpdate) {
   EXPECT_EQ(client.seen().now().changes, 1) << "one change costs one change";
 }
 
+// ---- policies, and an operator's hand ----
+
+class StorePolicyContract : public StoreContract {
+ protected:
+  void SetUp() override {
+    admin_ = store_->admin();
+    if (!admin_) GTEST_SKIP() << "SKIPPED LOUDLY: this store has no admin yet";
+  }
+
+  void put(const EncryptionPolicy& policy) {
+    const auto put = admin_->put_policy(policy);
+    ASSERT_TRUE(put) << put.error().message;
+  }
+
+  std::unique_ptr<StoreAdmin> admin_;
+};
+
+EncryptionPolicy example_policy(const std::string& name, double order = 100) {
+  return {name, order, "role == \"d'b\" && has(zone)", "all()", PolicyAction::kRequire};
+}
+
+TEST_P(StorePolicyContract, TheFirstUpdateInSyncHasThePoliciesToo) {
+  put(example_policy("databases"));
+  put(example_policy("web", -0.5));
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  const Observed seen = client.seen().now();
+  ASSERT_EQ(seen.policies.size(), 2U);
+  EXPECT_EQ(*seen.policy("databases"), example_policy("databases"));
+  EXPECT_EQ(*seen.policy("web"), example_policy("web", -0.5));
+  EXPECT_TRUE(seen.entries.empty());
+}
+
+TEST_P(StorePolicyContract, APolicyIsDeliveredWhenItIsMadeChangedAndDeleted) {
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  put(example_policy("databases"));
+  ASSERT_TRUE(client.seen().wait_policy(example_policy("databases")));
+  for (int i = 0; i < 5; ++i) {
+    put(example_policy("databases", i));
+    ASSERT_TRUE(client.seen().wait_policy(example_policy("databases", i)));
+  }
+  EncryptionPolicy last = example_policy("databases");
+  last.order = std::numeric_limits<double>::infinity();
+  put(last);
+  ASSERT_TRUE(client.seen().wait_policy(last));
+  EXPECT_TRUE(client.seen().now().policies_ever_gone.empty());
+  const auto deleted = admin_->delete_policy("databases");
+  ASSERT_TRUE(deleted) << deleted.error().message;
+  EXPECT_TRUE(client.seen().wait_policy_gone("databases"));
+  const auto again = admin_->delete_policy("databases");
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, ErrorCode::kNotFound) << again.error().message;
+}
+
+TEST_P(StorePolicyContract, ABadPolicyIsSaidToBeBadAndNotGone) {
+  put(example_policy("databases"));
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_policy(example_policy("databases")));
+  store_->put_garbage_policy("databases");
+  ASSERT_TRUE(client.seen().wait("a bad policy", [](const Observed& seen) {
+    return seen.bad_policy("databases") != nullptr;
+  }));
+  EXPECT_THAT(client.seen().now().bad_policy("databases")->message,
+              ::testing::HasSubstr("databases"));
+  put(example_policy("databases", 7));
+  EXPECT_TRUE(client.seen().wait_policy(example_policy("databases", 7)));
+  EXPECT_TRUE(client.seen().now().policies_ever_gone.empty());
+}
+
+TEST_P(StorePolicyContract, WhatHappenedToPoliciesInAnOutageIsKnownAfterIt) {
+  for (const char* name : {"a", "b", "c"}) put(example_policy(name));
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  store_->go_away();
+  ASSERT_TRUE(client.seen().wait_out());
+  EXPECT_EQ(client.seen().now().policies.size(), 3U) << "in an outage nothing is gone";
+  store_->come_back();
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  EXPECT_TRUE(client.seen().now().policies_ever_gone.empty());
+  ASSERT_TRUE(admin_->delete_policy("b"));
+  EXPECT_TRUE(client.seen().wait_policy_gone("b"));
+}
+
+TEST_P(StorePolicyContract, AnOperatorReadsWhatIsThereAndDeletesARecord) {
+  put(example_policy("databases"));
+  store_->put_garbage_policy("broken");
+  store_->put(example_record("node-b"));
+  store_->put_garbage("node-x");
+  const auto contents = admin_->read();
+  ASSERT_TRUE(contents) << contents.error().message;
+  ASSERT_EQ(contents->policies.size(), 2U);
+  ASSERT_EQ(contents->nodes.size(), 2U);
+  for (const PolicyChange& change : contents->policies) {
+    ASSERT_NE(change.entry, nullptr);
+    EXPECT_EQ(std::holds_alternative<BadRecord>(*change.entry), change.policy == "broken");
+  }
+  for (const StoreChange& change : contents->nodes) {
+    ASSERT_NE(change.entry, nullptr);
+    EXPECT_EQ(std::holds_alternative<BadRecord>(*change.entry), change.node == "node-x");
+  }
+}
+
+TEST_P(StorePolicyContract, RefusesNamesThatAreNone) {
+  EncryptionPolicy policy = example_policy("../nodes/node-b");
+  EXPECT_FALSE(admin_->put_policy(policy));
+  EXPECT_FALSE(admin_->delete_policy("../nodes/node-b"));
+  EXPECT_FALSE(admin_->delete_policy(""));
+}
+
 // ---- the backends ----
 
 class DirectoryUnderTest : public StoreUnderTest {
@@ -354,6 +466,13 @@ class DirectoryUnderTest : public StoreUnderTest {
     struct stat status {};
     if (::stat(file_of(node).c_str(), &status) != 0) return "none";
     return fmt::format("{} {}.{}", status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec);
+  }
+  std::unique_ptr<StoreAdmin> admin() override {
+    return std::make_unique<DirectoryAdmin>(root_ / "store");
+  }
+  void put_garbage_policy(const std::string& policy) override {
+    std::filesystem::create_directory(present_ / "policies");
+    std::ofstream(present_ / "policies" / (policy + ".yaml"), std::ios::binary) << "spec: [\n";
   }
   void go_away() override {
     std::filesystem::rename(root_ / "store", root_ / "away");
@@ -398,11 +517,13 @@ std::unique_ptr<StoreUnderTest> make() {
   return std::make_unique<T>();
 }
 
-INSTANTIATE_TEST_SUITE_P(Stores, StoreContract,
-                         ::testing::Values(StoreBackend{"Directory", make<DirectoryUnderTest>},
-                                           StoreBackend{"UnwatchedDirectory",
-                                                        make<UnwatchedDirectoryUnderTest>}),
-                         [](const auto& backend) { return backend.param.name; });
+const auto kBackends =
+    ::testing::Values(StoreBackend{"Directory", make<DirectoryUnderTest>},
+                      StoreBackend{"UnwatchedDirectory", make<UnwatchedDirectoryUnderTest>});
+const auto kNames = [](const auto& backend) { return backend.param.name; };
+
+INSTANTIATE_TEST_SUITE_P(Stores, StoreContract, kBackends, kNames);
+INSTANTIATE_TEST_SUITE_P(Stores, StorePolicyContract, kBackends, kNames);
 
 }  // namespace
 }  // namespace mesh::testing

@@ -1,6 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <array>
+#include <string>
+#include <string_view>
+
 #include "mesh/ip.h"
+#include "mesh/nearest.h"
 #include "mesh/node_record.h"
 #include "mesh/peer_state.h"
 #include "mesh/plan.h"
@@ -111,6 +116,26 @@ TEST(IpRange, PrintsAPrefixWhereItIsOne) {
             "10.0.0.0/24");
   EXPECT_EQ((IpRange{*IpAddress::parse("10.0.0.1"), *IpAddress::parse("10.0.0.4")}).to_string(),
             "10.0.0.1-10.0.0.4");
+}
+
+TEST(NearestWord, CountsEachKindOfMistakeOnce) {
+  EXPECT_EQ(word_distance("node", "node"), 0U);
+  EXPECT_EQ(word_distance("nde", "node"), 1U);
+  EXPECT_EQ(word_distance("noode", "node"), 1U);
+  EXPECT_EQ(word_distance("nade", "node"), 1U);
+  EXPECT_EQ(word_distance("ndoe", "node"), 1U);
+  EXPECT_EQ(word_distance("", "node"), 4U);
+  EXPECT_EQ(word_distance("node", ""), 4U);
+  EXPECT_EQ(word_distance("listen_port", "listenPort"), 0U);
+}
+
+TEST(NearestWord, IsTheFirstOfTheNearestOrNone) {
+  constexpr std::array<std::string_view, 3> words{"prefer", "require", "off"};
+  EXPECT_EQ(nearest_word("prefre", words), "prefer");
+  EXPECT_EQ(nearest_word("of", words), "off");
+  EXPECT_EQ(nearest_word("Required", words), "require");
+  EXPECT_EQ(nearest_word("banana", words), "");
+  EXPECT_EQ(nearest_word(std::string(10000, 'x'), words), "");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "meshd/daemon/nearest.h"
+#include "mesh/nearest.h"
 
 #include <algorithm>
 #include <limits>
