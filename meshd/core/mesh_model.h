@@ -72,6 +72,8 @@ class MeshModel {
   bool store_answered() const { return store_answered_; }
   // Whose it is, for people: a node's name, else the key's beginning.
   std::string name_of_key(const PublicKey& key) const;
+  // The keys in use, and whose they are.
+  const std::map<PublicKey, std::string>& owners_of_keys() const { return key_of_; }
   // There is something to decide on: the store's answer, or what it said in an earlier run.
   bool has_records() const { return store_answered_ || restored_; }
   bool unsettled() const { return !due_.empty(); }  // somebody waits for a handshake

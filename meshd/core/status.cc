@@ -240,6 +240,15 @@ PeerStatus read_peer(const Json& object, const std::string& place, Result<void>&
   fields.read("plaintextTxBytes", peer.plaintext_tx_bytes);
   fields.read("droppedBytes", peer.dropped_bytes);
   fields.read("foreignSourceBytes", peer.foreign_source_bytes);
+  fields.read("rxPackets", peer.rx_packets);
+  fields.read("txPackets", peer.tx_packets);
+  fields.read("plaintextRxPackets", peer.plaintext_rx_packets);
+  fields.read("plaintextTxPackets", peer.plaintext_tx_packets);
+  fields.read("droppedRxBytes", peer.dropped_rx_bytes);
+  fields.read("droppedTxBytes", peer.dropped_tx_bytes);
+  fields.read("droppedRxPackets", peer.dropped_rx_packets);
+  fields.read("droppedTxPackets", peer.dropped_tx_packets);
+  fields.read("foreignSourcePackets", peer.foreign_source_packets);
   fields.read("pathMtu", peer.path_mtu);
   fields.read("mtu", peer.mtu);
   fields.read("mtuReason", peer.mtu_reason);
@@ -372,6 +381,15 @@ Json to_json(const PeerStatus& peer) {
           {"backend", peer.backend ? to_string(*peer.backend) : ""},
           {"addresses", strings(peer.addresses)},
           {"labels", peer.labels},
+          {"rxPackets", peer.rx_packets},
+          {"txPackets", peer.tx_packets},
+          {"plaintextRxPackets", peer.plaintext_rx_packets},
+          {"plaintextTxPackets", peer.plaintext_tx_packets},
+          {"droppedRxBytes", peer.dropped_rx_bytes},
+          {"droppedTxBytes", peer.dropped_tx_bytes},
+          {"droppedRxPackets", peer.dropped_rx_packets},
+          {"droppedTxPackets", peer.dropped_tx_packets},
+          {"foreignSourcePackets", peer.foreign_source_packets},
           {"pathMtu", number_or_null(peer.path_mtu)},
           {"mtu", number_or_null(peer.mtu)},
           {"mtuReason", peer.mtu_reason},

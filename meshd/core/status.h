@@ -43,12 +43,23 @@ struct PeerStatus {
   std::vector<Cidr> cidrs;
   std::map<std::string, std::string> labels;
   std::optional<WallTime> last_handshake;
-  std::uint64_t rx_bytes = 0;  // through WireGuard
+  // Through WireGuard: bytes as WireGuard counts them (handshakes and keepalives too), packets of
+  // those inside. All counts only grow, also over restarts.
+  std::uint64_t rx_bytes = 0;
   std::uint64_t tx_bytes = 0;
+  std::uint64_t rx_packets = 0;
+  std::uint64_t tx_packets = 0;
   std::uint64_t plaintext_rx_bytes = 0;
   std::uint64_t plaintext_tx_bytes = 0;
-  std::uint64_t dropped_bytes = 0;
+  std::uint64_t plaintext_rx_packets = 0;
+  std::uint64_t plaintext_tx_packets = 0;
+  std::uint64_t dropped_bytes = 0;  // both directions
+  std::uint64_t dropped_rx_bytes = 0;
+  std::uint64_t dropped_tx_bytes = 0;
+  std::uint64_t dropped_rx_packets = 0;
+  std::uint64_t dropped_tx_packets = 0;
   std::uint64_t foreign_source_bytes = 0;
+  std::uint64_t foreign_source_packets = 0;
   std::optional<std::uint32_t>
       path_mtu;                      // an underlay packet of so many bytes passed; not measured
   std::optional<std::uint32_t> mtu;  // of packets inside the tunnel to it

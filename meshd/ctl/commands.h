@@ -28,6 +28,10 @@ Result<ExitCode> show_status(const Client& client, const StatusOptions& options)
 // Redraws until SIGINT, which ends the process with 0; shows errors and goes on.
 Result<ExitCode> watch_status(const Client& client, const StatusOptions& options);
 
+// Who sends how much unencrypted, from two samples `options.interval` apart.
+Result<ExitCode> show_leaks(const Client& client, const StatusOptions& options);
+Result<ExitCode> watch_leaks(const Client& client, const StatusOptions& options);
+
 Result<ExitCode> show_peer(const Client& client, const std::string& node,
                            const std::string& output);
 Result<ExitCode> show_nodes(const Client& client, const std::string& output);

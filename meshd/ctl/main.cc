@@ -62,6 +62,30 @@ void add_status(CLI::App& app, Arguments& arguments) {
   });
 }
 
+void add_leaks(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("leaks", "who sends how much unencrypted, highest rate first");
+  StatusOptions& options = arguments.status;
+  command->add_option("-o,--output", options.output, "table, wide, json or yaml")
+      ->check(CLI::IsMember({"table", "wide", "json", "yaml"}));
+  command->add_option("--color", options.color, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  CLI::Option* check =
+      command->add_flag("--check", options.check, "exit 3 if anything leaks between the samples");
+  CLI::Option* watch = command->add_flag("--watch", options.watch, "redraw until interrupted");
+  command
+      ->add_option("--interval", arguments.interval, "seconds between the two samples (default: 2)")
+      ->check(CLI::Range(0.1, 86400.0));
+  watch->excludes(check);
+  command->callback([&arguments] {
+    arguments.chosen = [&arguments](const Client& client) {
+      StatusOptions chosen = arguments.status;
+      chosen.interval = milliseconds_of(arguments.interval);
+      return chosen.watch ? watch_leaks(client, chosen) : show_leaks(client, chosen);
+    };
+  });
+}
+
 void add_peer(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("peer", "all that is known of one peer");
   command->add_option("NODE", arguments.node, "the peer's name")->required();
@@ -159,6 +183,7 @@ void describe(CLI::App& app, Arguments& arguments) {
                  "seconds to wait for meshd (default: 10; 60 for what changes something)")
       ->check(CLI::Range(0.1, 86400.0));
   add_status(app, arguments);
+  add_leaks(app, arguments);
   add_peer(app, arguments);
   add_nodes(app, arguments);
   add_simple(app, arguments);

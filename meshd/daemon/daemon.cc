@@ -12,6 +12,7 @@
 #include "meshd/daemon/listen_socket.h"
 #include "meshd/daemon/log.h"
 #include "meshd/daemon/store_factory.h"
+#include "meshd/daemon/traffic_file.h"
 #include "meshd/daemon/version.h"
 #include "meshd/dataplane/linux_dataplane.h"
 #include "meshd/dataplane/path_probe.h"
@@ -100,6 +101,7 @@ Result<void> Daemon::open() {
     status_.store(std::move(status));
   };
   options.snapshots = open_snapshots();
+  options.traffic = open_counts();
   reconciler_ =
       std::make_unique<Reconciler>(*dataplane_, clock_, *metrics_, config_, std::move(options));
   return start_api();
@@ -119,6 +121,25 @@ SnapshotPort Daemon::open_snapshots() {
   snapshots_ = std::make_unique<SnapshotWriter>(path);
   port.save = [this](Snapshot snapshot) { snapshots_->save(std::move(snapshot)); };
   port.save_problem = [this] { return snapshots_->problem(); };
+  return port;
+}
+
+// Beside the snapshot's usual place. Counts that cannot be read begin anew.
+TrafficPort Daemon::open_counts() {
+  TrafficPort port;
+  const std::filesystem::path path =
+      (config_.keys.directory / ".." / (config_.node.name + ".traffic")).lexically_normal();
+  auto found = read_counts(path);
+  if (found) {
+    port.found = std::move(*found);
+  } else {
+    port.damage = found.error().message;
+  }
+  counts_ = std::make_unique<SaveThread>();
+  port.save = [this, path](std::string text) {
+    counts_->save([path, text = std::move(text)] { return write_counts(path, text); });
+  };
+  port.save_problem = [this] { return counts_->problem(); };
   return port;
 }
 
@@ -166,6 +187,7 @@ Result<void> Daemon::run() {
   store_->stop();
   reconciler_->finish();
   if (snapshots_) snapshots_->stop();
+  if (counts_) counts_->stop();
   return result;
 }
 

@@ -44,6 +44,7 @@ class Daemon final : private ApiBackend {
   Daemon(Config config, std::filesystem::path config_file, PrivateKey key);
   Result<void> open();
   SnapshotPort open_snapshots();
+  TrafficPort open_counts();
   Result<void> start_api();
   void act();  // a pass, now
   Result<std::string> reload();
@@ -71,6 +72,7 @@ class Daemon final : private ApiBackend {
   std::unique_ptr<NodeStore> store_;
   std::unique_ptr<StoreAdmin> store_admin_;    // the API's; null: there is none
   std::unique_ptr<SnapshotWriter> snapshots_;  // null: none is kept
+  std::unique_ptr<SaveThread> counts_;
   std::unique_ptr<PathProber> paths_;
   std::unique_ptr<Reconciler> reconciler_;
   std::unique_ptr<ApiServer> api_;

@@ -43,6 +43,7 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       addresses_(dataplane, problems_),
       diversions_(dataplane, problems_),
       snapshots_(std::move(options_.snapshots), store_identity(config_), problems_),
+      counts_(std::move(options_.traffic), kernel_.traffic(), problems_),
       drift_(metrics) {
   set_scope();
   // Whose record is mine must be known before the first one comes.
@@ -120,6 +121,14 @@ Result<void> Reconciler::allow_downgrade(const std::string& node) {
   return {};
 }
 
+void Reconciler::finish() {
+  const Instant now = clock_.now();
+  snapshots_.keep(model_, now, true);
+  // The last counts are those that the kernel goes on with.
+  if (adopted_) sample_device(now);
+  counts_.keep(kernel_.traffic(), now.monotonic, true);
+}
+
 // --- the pass ---
 
 MonotonicTime Reconciler::pass() {
@@ -130,6 +139,7 @@ MonotonicTime Reconciler::pass() {
     // On the word of a snapshot nothing is published: the store may hold what another wrote since.
     if (model_.store_answered()) keep_own_record(now);
     snapshots_.keep(model_, now);
+    counts_.keep(kernel_.traffic(), now.monotonic);
     // On its way out, and nobody sends to it any more: the next pass takes the device down.
     if (drain_.steer(model_, kernel_.mirror(), store_in_sync_, now.monotonic))
       again_at_once_ = true;
@@ -198,6 +208,7 @@ void Reconciler::sample_device(Instant now) {
     metrics_.count_error("read-device");
   } else {
     problems_.clear("device dump");
+    kernel_.traffic().update_tunnels(kernel_.mirror().peers(), model_.owners_of_keys());
     model_.observe(kernel_.mirror(), kernel_.traffic().all(NftSet::kTxWireguard), now);
   }
   if (!touched.peers.empty() || (was_right && !device_is_right())) drift_.compared(touched);
@@ -414,7 +425,8 @@ void Reconciler::report(Instant now) {
   }
   std::set<std::string> nodes;
   for (const auto& [node, peer] : model_.peers()) nodes.insert(node);
-  kernel_.traffic().keep_only(nodes);
+  // Before the store has answered, who is not among the peers may be yet.
+  if (model_.store_answered()) kernel_.traffic().keep_only(nodes);
   diversions_.look(model_, kernel_.mirror());
   ReportInputs inputs{config_,
                       model_,
@@ -451,6 +463,7 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   consider(held_.next());
   consider(own_record_again_);
   consider(snapshots_.next());
+  consider(counts_.next());
   consider(model_.deadline(now.monotonic));
   consider(drain_.next());
   consider(former_ports_.next());

@@ -33,6 +33,7 @@
 #include "meshd/daemon/path_prober.h"
 #include "meshd/daemon/problems.h"
 #include "meshd/daemon/snapshot_keeper.h"
+#include "meshd/daemon/traffic_keeper.h"
 
 namespace mesh {
 
@@ -44,6 +45,7 @@ struct ReconcilerOptions {
   std::function<void(std::shared_ptr<const Status>)> report;  // after each pass
   std::filesystem::path drain_file;  // keeps that the node is drained; empty: nothing does
   SnapshotPort snapshots;            // what is there, and how to save
+  TrafficPort traffic;               // the same of the counts
   PathProber* paths = nullptr;       // outlives the reconciler; null: no way is measured
   bool dry_run = false;              // change nothing: for dry_run() alone
 };
@@ -68,7 +70,7 @@ class Reconciler {
   // Acts on all that was recorded. Returns when to call again if nothing else happens.
   MonotonicTime pass();
   // The orderly stop: writes down what is not yet.
-  void finish() { snapshots_.keep(model_, clock_.now(), true); }
+  void finish();
   // What a pass would do now, after reading everything afresh; changes nothing.
   Result<std::string> preview();
   // One pass that only says what it would do. Needs options.dry_run.
@@ -117,6 +119,7 @@ class Reconciler {
   FormerPorts former_ports_;
   Diversions diversions_;
   SnapshotKeeper snapshots_;
+  TrafficKeeper counts_;
   Drift drift_;
   Touched touched_;
 

@@ -1,11 +1,12 @@
 # fish completion for meshctl
-set -l commands status peer plan graph reload drain resume allow-plaintext nodes version completion
+set -l commands status leaks peer plan graph reload drain resume allow-plaintext nodes version completion
 complete -c meshctl -f
 complete -c meshctl -l socket -r -F -d 'the Unix socket of meshd'
 complete -c meshctl -l timeout -x -d 'seconds to wait for meshd'
 complete -c meshctl -l help -d 'help'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -l version -d 'version'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a status -d 'this node and its peers'
+complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a leaks -d 'who sends how much unencrypted'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a peer -d 'all that is known of one peer'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a plan -d 'what meshd would change now'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a graph -d 'the mesh in DOT'
@@ -21,6 +22,11 @@ complete -c meshctl -n '__fish_seen_subcommand_from status' -l watch -d 'redraw'
 complete -c meshctl -n '__fish_seen_subcommand_from status' -l interval -x -d 'seconds between redraws'
 complete -c meshctl -n '__fish_seen_subcommand_from status' -l check -d 'fail unless every peer is encrypted'
 complete -c meshctl -n '__fish_seen_subcommand_from status' -l color -x -a 'auto always never'
+complete -c meshctl -n '__fish_seen_subcommand_from leaks' -s o -l output -x -a 'table wide json yaml'
+complete -c meshctl -n '__fish_seen_subcommand_from leaks' -l watch -d 'redraw'
+complete -c meshctl -n '__fish_seen_subcommand_from leaks' -l interval -x -d 'seconds between the samples'
+complete -c meshctl -n '__fish_seen_subcommand_from leaks' -l check -d 'fail if anything leaks'
+complete -c meshctl -n '__fish_seen_subcommand_from leaks' -l color -x -a 'auto always never'
 complete -c meshctl -n '__fish_seen_subcommand_from peer' -s o -l output -x -a 'text json yaml'
 complete -c meshctl -n '__fish_seen_subcommand_from peer' -a '(meshctl nodes -o name 2>/dev/null)'
 complete -c meshctl -n '__fish_seen_subcommand_from allow-plaintext' -a '(meshctl nodes -o name 2>/dev/null)'

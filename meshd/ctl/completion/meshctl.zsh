@@ -11,6 +11,7 @@ _meshctl() {
   local -a commands common
   commands=(
     'status:this node and its peers'
+    'leaks:who sends how much unencrypted'
     'peer:all that is known of one peer'
     'plan:what meshd would change now'
     'graph:the mesh in DOT'
@@ -37,6 +38,10 @@ _meshctl() {
           _arguments $common '(-o --output)'{-o,--output}'[format]:format:(table wide json yaml)' \
             '--watch[redraw]' '--interval[seconds between redraws]:seconds:' \
             '--check[fail unless every peer is encrypted]' '--color[colors]:when:(auto always never)' ;;
+        leaks)
+          _arguments $common '(-o --output)'{-o,--output}'[format]:format:(table wide json yaml)' \
+            '--watch[redraw]' '--interval[seconds between the samples]:seconds:' \
+            '--check[fail if anything leaks]' '--color[colors]:when:(auto always never)' ;;
         peer)
           _arguments $common '(-o --output)'{-o,--output}'[format]:format:(text json yaml)' \
             '1:node:_meshctl_nodes' ;;
