@@ -27,6 +27,8 @@ constexpr std::array<bool, 10> kNarrow{true, true,  true,  true,  true,
 // A peer that is encrypted leaks for other reasons than its state's.
 std::string reason_of(const PeerStatus& peer, const Leak& leak) {
   if (std::string words = reason_in_words(peer); !words.empty()) return words;
+  if (leak.rate() > 0 && leak.pinned)
+    return "it is encrypted; masqueraded connections keep the path they began on";
   if (leak.foreign_rate > 0 || leak.bytes() == leak.foreign_bytes)
     return "sources that are in no record of this node";
   if (leak.rate() > 0) return "it is encrypted, and packets still take the other way";
@@ -50,6 +52,7 @@ Leak leak_of(const PeerStatus* before, const PeerStatus& after, double seconds) 
   leak.rx_packet_rate = rate(&PeerStatus::plaintext_rx_packets);
   leak.tx_packet_rate = rate(&PeerStatus::plaintext_tx_packets);
   leak.foreign_packet_rate = rate(&PeerStatus::foreign_source_packets);
+  leak.pinned = rate(&PeerStatus::pinned_bytes) > 0;
   leak.reason = reason_of(after, leak);
   return leak;
 }
@@ -94,7 +97,7 @@ std::string render_leaks(const LeakReport& report, const LeakTableOptions& optio
   for (const Leak& leak : report.leaks) {
     rate += leak.rate();
     bytes += leak.bytes();
-    leaking += leak.rate() > 0 ? 1 : 0;
+    if (leak.rate() > 0) ++leaking;
   }
   std::string out =
       fmt::format("{}: {} unencrypted with {} peer{} now, {} in all (over {:.1f} s)\n",

@@ -22,6 +22,7 @@ struct Leak {
   double rx_rate = 0;
   double tx_rate = 0;
   double foreign_rate = 0;
+  bool pinned = false;  // masqueraded connections send, which keep the path they began on
   double rx_packet_rate = 0;
   double tx_packet_rate = 0;
   double foreign_packet_rate = 0;

@@ -244,6 +244,8 @@ PeerStatus read_peer(const Json& object, const std::string& place, Result<void>&
   fields.read("txPackets", peer.tx_packets);
   fields.read("plaintextRxPackets", peer.plaintext_rx_packets);
   fields.read("plaintextTxPackets", peer.plaintext_tx_packets);
+  fields.read("pinnedBytes", peer.pinned_bytes);
+  fields.read("pinnedPackets", peer.pinned_packets);
   fields.read("droppedRxBytes", peer.dropped_rx_bytes);
   fields.read("droppedTxBytes", peer.dropped_tx_bytes);
   fields.read("droppedRxPackets", peer.dropped_rx_packets);
@@ -385,6 +387,8 @@ Json to_json(const PeerStatus& peer) {
           {"txPackets", peer.tx_packets},
           {"plaintextRxPackets", peer.plaintext_rx_packets},
           {"plaintextTxPackets", peer.plaintext_tx_packets},
+          {"pinnedBytes", peer.pinned_bytes},
+          {"pinnedPackets", peer.pinned_packets},
           {"droppedRxBytes", peer.dropped_rx_bytes},
           {"droppedTxBytes", peer.dropped_tx_bytes},
           {"droppedRxPackets", peer.dropped_rx_packets},

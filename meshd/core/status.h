@@ -53,6 +53,9 @@ struct PeerStatus {
   std::uint64_t plaintext_tx_bytes = 0;
   std::uint64_t plaintext_rx_packets = 0;
   std::uint64_t plaintext_tx_packets = 0;
+  // Of what was sent: by masqueraded connections, which keep the path they began on.
+  std::uint64_t pinned_bytes = 0;
+  std::uint64_t pinned_packets = 0;
   std::uint64_t dropped_bytes = 0;  // both directions
   std::uint64_t dropped_rx_bytes = 0;
   std::uint64_t dropped_tx_bytes = 0;

@@ -100,6 +100,8 @@ std::string render_peer(const PeerStatus& peer, WallTime now) {
   line("wireguard sent", counted(peer.tx_bytes));
   line("plaintext received", counted(peer.plaintext_rx_bytes));
   line("plaintext sent", counted(peer.plaintext_tx_bytes));
+  if (peer.pinned_bytes != 0)
+    line("of it pinned", counted(peer.pinned_bytes) + " by masqueraded connections");
   line("dropped", counted(peer.dropped_bytes));
   line("foreign source", counted(peer.foreign_source_bytes));
   if (peer.downgrade) line("downgrade", downgrade_line(*peer.downgrade, now));

@@ -8,8 +8,10 @@
 #include <future>
 #include <nlohmann/json.hpp>
 
+#include "core/desired.h"
 #include "keys/key_file.h"
 #include "meshd/daemon/listen_socket.h"
+#include "meshd/daemon/local_facts.h"
 #include "meshd/daemon/log.h"
 #include "meshd/daemon/store_factory.h"
 #include "meshd/daemon/traffic_file.h"
@@ -76,7 +78,7 @@ Result<void> Daemon::open() {
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
   if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted;
-  (*dataplane)->expect_ruleset({config_.wireguard.interface, config_.wireguard.fwmark});
+  (*dataplane)->expect_ruleset(desired_device(local_from_config(config_), true).nft);
   (*dataplane)->remember_sysctls_in(sysctl_file(config_));
   dataplane_ = std::move(*dataplane);
   dataplane_->set_identity(&key_);
@@ -322,7 +324,7 @@ Result<std::string> dry_run(const Config& config) {
   if (!key && key.error().code != ErrorCode::kNotFound) return key.error();
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
-  (*dataplane)->expect_ruleset({config.wireguard.interface, config.wireguard.fwmark});
+  (*dataplane)->expect_ruleset(desired_device(local_from_config(config), true).nft);
   auto store = make_store(config);
   if (!store) return store.error();
   const SystemClock clock;

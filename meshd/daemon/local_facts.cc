@@ -45,6 +45,9 @@ LocalNode local_from_config(const Config& config) {
   local.rule_priority = config.wireguard.rule_priority;
   std::error_code error;
   local.ipv6 = std::filesystem::exists("/proc/sys/net/ipv6", error);
+  // Where nobody has loaded it nobody masquerades, and meshd is not the one to burden every packet.
+  local.connection_tracking =
+      std::filesystem::exists("/proc/sys/net/netfilter/nf_conntrack_max", error);
   return local;
 }
 

@@ -43,9 +43,11 @@ void add_counts(PeerStatus& status, const Traffic& traffic) {
   status.rx_packets = count(NftSet::kRxWireguard).packets;
   status.tx_packets = count(NftSet::kTxWireguard).packets;
   status.plaintext_rx_bytes = count(NftSet::kRxPlaintext).bytes;
-  status.plaintext_tx_bytes = count(NftSet::kTxPlaintext).bytes;
+  status.pinned_bytes = count(NftSet::kPinned).bytes;
+  status.pinned_packets = count(NftSet::kPinned).packets;
+  status.plaintext_tx_bytes = count(NftSet::kTxPlaintext).bytes + status.pinned_bytes;
   status.plaintext_rx_packets = count(NftSet::kRxPlaintext).packets;
-  status.plaintext_tx_packets = count(NftSet::kTxPlaintext).packets;
+  status.plaintext_tx_packets = count(NftSet::kTxPlaintext).packets + status.pinned_packets;
   status.dropped_rx_bytes = count(NftSet::kRxRequired).bytes;
   status.dropped_tx_bytes = count(NftSet::kTxRequired).bytes;
   status.dropped_rx_packets = count(NftSet::kRxRequired).packets;

@@ -60,7 +60,7 @@ void Traffic::update(const std::vector<NftCounter>& counters,
     if (const auto meter = meters_.find(counter.element); meter != meters_.end()) {
       const bool continues = meter->second.value.bytes <= now.bytes;
       if (continues) before = meter->second.value;
-      continued += continues ? 1 : 0;
+      if (continues) ++continued;
     }
     Count& total = totals_[owner][static_cast<std::size_t>(counter.element.set)];
     total.bytes += now.bytes - before.bytes;

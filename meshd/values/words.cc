@@ -76,7 +76,8 @@ constexpr Words<NftSet, kNftSetCount> kNftSets{{{NftSet::kOwn, "own"},
                                                 {NftSet::kTxPlaintext, "tx_plaintext"},
                                                 {NftSet::kRxPlaintext, "rx_plaintext"},
                                                 {NftSet::kTxRequired, "tx_required"},
-                                                {NftSet::kRxRequired, "rx_required"}}};
+                                                {NftSet::kRxRequired, "rx_required"},
+                                                {NftSet::kPinned, "pinned"}}};
 
 constexpr Words<LinkSysctl, kLinkSysctlCount> kLinkSysctls{
     {{LinkSysctl::kRpFilter, "rp_filter"}, {LinkSysctl::kSrcValidMark, "src_valid_mark"}}};

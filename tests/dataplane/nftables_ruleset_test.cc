@@ -95,6 +95,33 @@ TEST(NftablesRuleset, TheChainsAreThese) {
   EXPECT_THAT(ruleset->text, HasSubstr(std::string(kChains.substr(1))));
 }
 
+TEST(NftablesRuleset, WithPinsMasqueradedConnectionsKeepTheirPathUnlessEncryptionIsRequired) {
+  NftSpec spec = kSpec;
+  spec.pins = true;
+  const auto ruleset = make_ruleset(spec);
+  ASSERT_TRUE(ruleset) << ruleset.error().message;
+  EXPECT_THAT(
+      ruleset->text,
+      HasSubstr("ct mark & 0x00001000 == 0x00001000 ip daddr @tx_required4 ct mark set ct mark & "
+                "0xffffefff drop"));
+  EXPECT_THAT(ruleset->text, HasSubstr("ct mark & 0x00001000 == 0x00001000 ct direction original "
+                                       "meta mark set meta mark | 0x00002000"));
+  EXPECT_EQ(parse_ruleset_tag(ruleset->tag), spec);
+  EXPECT_THAT(make_ruleset(kSpec)->text, Not(HasSubstr("ct mark")))
+      << "connection tracking is turned on for nobody";
+}
+
+TEST(NftablesRuleset, ThePinIsOneBitBesideTheMarkAndNeverOneOfItsOwn) {
+  EXPECT_EQ(pin_mark(0x2000), 0x1000U);
+  EXPECT_EQ(pin_mark(0x6000), 0x1000U);
+  EXPECT_EQ(pin_mark(1), 2U);
+  EXPECT_EQ(pin_mark(7), 8U);
+  EXPECT_EQ(pin_mark(0xffffffff), 0U);
+  NftSpec spec{.device = "mesh0", .fwmark = 0xffffffff};
+  spec.pins = true;
+  EXPECT_THAT(make_ruleset(spec)->text, Not(HasSubstr("ct mark")));
+}
+
 TEST(NftablesRuleset, OneTransactionReplacesTheTable) {
   EXPECT_THAT(make_ruleset(kSpec)->text,
               StartsWith("table inet meshd\ndelete table inet meshd\ntable inet meshd {\n"));
