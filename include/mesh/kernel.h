@@ -123,15 +123,18 @@ enum class NftSet : std::uint8_t {
   kTxRequired,   // C: prefixes that must not be sent to by any other device: dropped
   kRxRequired,   // C: the same for what arrives
   kPinned,       // C: to the peer by any other device, of connections that are pinned to that
+  kClosedHop,    // C: addresses of peers that are not sent to in plaintext: no gateways for what
+                 // came through the mesh, or goes to a prefix of mine
 };
-inline constexpr int kNftSetCount = 12;
+inline constexpr int kNftSetCount = 13;
 std::string_view to_string(NftSet set);
 
 // Inclusive at both ends, one family. Ranges of one set never overlap.
 struct IpRange {
   IpAddress first;
   IpAddress last;
-  std::string to_string() const;  // a prefix where it is one, else "first-last"
+  std::optional<Cidr> prefix() const;  // where it is one
+  std::string to_string() const;       // a prefix where it is one, else "first-last"
   friend auto operator<=>(const IpRange&, const IpRange&) = default;
 };
 

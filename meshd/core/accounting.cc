@@ -11,6 +11,7 @@ std::vector<NftSet> sets_of(const Accounting::Prefix& prefix) {
                            NftSet::kRxPlaintext, NftSet::kPeer,        NftSet::kPinned};
   if (prefix.workload) sets.push_back(NftSet::kForeign);
   if (prefix.address) sets.push_back(NftSet::kPeerAddress);
+  if (prefix.address && prefix.closed) sets.push_back(NftSet::kClosedHop);
   if (prefix.workload && prefix.required)
     sets.insert(sets.end(), {NftSet::kTxRequired, NftSet::kRxRequired});
   return sets;
@@ -19,7 +20,7 @@ std::vector<NftSet> sets_of(const Accounting::Prefix& prefix) {
 constexpr std::array kPeerSets{NftSet::kPeerAddress, NftSet::kPeer,        NftSet::kForeign,
                                NftSet::kTxWireguard, NftSet::kRxWireguard, NftSet::kTxPlaintext,
                                NftSet::kRxPlaintext, NftSet::kTxRequired,  NftSet::kRxRequired,
-                               NftSet::kPinned};
+                               NftSet::kPinned,      NftSet::kClosedHop};
 
 }  // namespace
 

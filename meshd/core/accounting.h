@@ -20,6 +20,7 @@ class Accounting {
     bool workload = false;  // a prefix of the record
     bool address = false;   // an underlay address
     bool required = false;  // must not be sent to, or heard from, in plaintext
+    bool closed = false;    // is not sent to in plaintext now
     friend bool operator==(const Prefix&, const Prefix&) = default;
   };
 

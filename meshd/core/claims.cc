@@ -34,6 +34,11 @@ void sort_unique(NodeClaims& claims) {
   tidy(claims.cidrs);
   tidy(claims.addresses);
   tidy(claims.endpoint_addresses);
+  tidy(claims.yielding);
+}
+
+const std::vector<Cidr>& yielded_by(const NodeClaims& claims) {
+  return claims.yields_all ? claims.cidrs : claims.yielding;
 }
 
 }  // namespace
@@ -95,6 +100,7 @@ void Claims::index(const std::string& node, const NodeClaims& claims) {
     insert_claim(by_cidr_, cidr, node);
     ++lengths_[family_index(cidr.family())][cidr.length()];
   }
+  for (const Cidr& cidr : yielded_by(claims)) insert_claim(by_yielding_, cidr, node);
   for (const IpAddress& address : claims.addresses) {
     insert_claim(by_address_, address, node);
     insert_claim(by_guarded_, address, node);
@@ -110,6 +116,7 @@ void Claims::unindex(const std::string& node, const NodeClaims& claims) {
     auto& lengths = lengths_[family_index(cidr.family())];
     if (--lengths[cidr.length()] == 0) lengths.erase(cidr.length());
   }
+  for (const Cidr& cidr : yielded_by(claims)) erase_claim(by_yielding_, cidr, node);
   for (const IpAddress& address : claims.addresses) {
     erase_claim(by_address_, address, node);
     erase_claim(by_guarded_, address, node);
@@ -133,6 +140,20 @@ void Claims::relate_cidr(const Cidr& cidr, NodeSet& nodes) const {
   for (auto it = by_guarded_.lower_bound(cidr.base());
        it != by_guarded_.end() && cidr.contains(it->first); ++it)
     nodes.insert(it->second.begin(), it->second.end());
+  relate_yielding(cidr, nodes);
+}
+
+// Who would yield to a claim of `cidr`.
+void Claims::relate_yielding(const Cidr& cidr, NodeSet& nodes) const {
+  for (auto it = by_yielding_.lower_bound(cidr); it != by_yielding_.end() && cidr.covers(it->first);
+       ++it)
+    nodes.insert(it->second.begin(), it->second.end());
+}
+
+void Claims::relate_yielding(const std::string& node, NodeSet& nodes) const {
+  const auto found = claims_.find(node);
+  if (found == claims_.end()) return;
+  for (const Cidr& cidr : found->second.cidrs) relate_yielding(cidr, nodes);
 }
 
 void Claims::relate_address(const IpAddress& address, NodeSet& nodes) const {
@@ -163,6 +184,36 @@ bool Claims::holds(const Holders& holders, const Cidr& cidr, const std::string& 
   return found != holders.end() && found->second == node;
 }
 
+bool Claims::yields_all(const std::string& node) const {
+  const auto found = claims_.find(node);
+  return found != claims_.end() && found->second.yields_all;
+}
+
+bool Claims::yields(const std::string& node, const Cidr& cidr) const {
+  const auto found = by_yielding_.find(cidr);
+  return found != by_yielding_.end() && found->second.contains(node);
+}
+
+// To whom `node` yields this prefix; "" while nobody takes it. A wider claim takes it only under a
+// proven key: what was encrypted would else be so no more.
+std::string Claims::why_yielded(const std::string& node, const Cidr& cidr) const {
+  for (const Cidr& mine : own_.cidrs)
+    if (mine.covers(cidr)) return "it is this node's own now";
+  std::string why;
+  visit_covering(cidr.base(), [&](const Cidr& around, const NodeSet& claimants) {
+    if (!around.covers(cidr)) return false;
+    for (const std::string& other : claimants) {
+      if (other == node || yields(other, around) || !why_cidr_impossible(other, around).empty())
+        continue;
+      if (around != cidr && !held_keys_.contains(other)) continue;
+      why = fmt::format("{} claims it", other);
+      return true;
+    }
+    return false;
+  });
+  return why;
+}
+
 // What stands against a prefix whoever else claims it.
 std::string Claims::why_cidr_impossible(const std::string& node, const Cidr& cidr) const {
   if (auto why = why_prefix_unusable(cidr); !why.empty()) return why;
@@ -177,11 +228,12 @@ std::string Claims::why_cidr_impossible(const std::string& node, const Cidr& cid
   // tunnel. The incumbent of the prefix keeps it (the address is refused then), unless the address
   // was there first as well. An endpoint counts once its tunnel works: until then anybody could
   // name one to take a prefix away.
-  const bool incumbent = holds(cidr_holders_, cidr, node);
+  const bool incumbent = holds(cidr_holders_, cidr, node) && !yields(node, cidr);
   for (auto it = by_guarded_.lower_bound(cidr.base());
        it != by_guarded_.end() && cidr.contains(it->first); ++it) {
     for (const std::string& other : it->second) {
-      if (other == node || (!claims_address(other, it->first) && !held_keys_.contains(other)))
+      if (other == node || yields_all(other) ||
+          (!claims_address(other, it->first) && !held_keys_.contains(other)))
         continue;
       if (!incumbent || holds(address_holders_, Cidr::host(it->first), other))
         return fmt::format("it covers {}, an underlay address of {}", it->first.to_string(), other);
@@ -197,11 +249,16 @@ bool Claims::claims_address(const std::string& node, const IpAddress& address) c
 
 std::string Claims::why_cidr_refused(const std::string& node, const Cidr& cidr) const {
   if (auto why = why_cidr_impossible(node, cidr); !why.empty()) return why;
+  const bool yielding = yields(node, cidr);
+  if (yielding)
+    if (auto why = why_yielded(node, cidr); !why.empty()) return why;
   const NodeSet& claimants = by_cidr_.at(cidr);
   if (claimants.size() == 1) return "";
   std::string owner = node;
   for (const std::string& other : claimants) {
-    if (other == owner || !why_cidr_impossible(other, cidr).empty()) continue;
+    if (other == owner || yields(other, cidr) != yielding ||
+        !why_cidr_impossible(other, cidr).empty())
+      continue;
     const bool stronger =
         holds(cidr_holders_, cidr, other) || (!holds(cidr_holders_, cidr, owner) && other < owner);
     if (stronger) owner = other;
@@ -215,12 +272,12 @@ std::string Claims::why_address_impossible(const std::string& node,
   if (const auto why = address.why_not_reachable(); !why.empty())
     return fmt::format("it is {}", why);
   if (own_.addresses.contains(address)) return "it is an address of this host";
-  if (holds(address_holders_, Cidr::host(address), node)) return "";
+  if (holds(address_holders_, Cidr::host(address), node) && !yields_all(node)) return "";
   std::string refused;
   visit_covering(address, [&](const Cidr& cidr, const NodeSet& claimants) {
     const auto holder = cidr_holders_.find(cidr);
     if (holder == cidr_holders_.end() || holder->second == node ||
-        !claimants.contains(holder->second))
+        !claimants.contains(holder->second) || yields(holder->second, cidr))
       return false;
     if (!why_cidr_impossible(holder->second, cidr).empty()) return false;
     refused = fmt::format("it lies in {}, which {} holds", cidr.to_string(), holder->second);
@@ -235,6 +292,10 @@ std::string Claims::why_address_refused(const std::string& node, const IpAddress
   std::string owner = node;
   for (const std::string& other : by_address_.at(address)) {
     if (other == owner || !why_address_impossible(other, address).empty()) continue;
+    if (yields_all(other) != yields_all(owner)) {
+      if (yields_all(owner)) owner = other;
+      continue;
+    }
     const bool stronger = holds(address_holders_, host, other) ||
                           (!holds(address_holders_, host, owner) && other < owner);
     if (stronger) owner = other;
@@ -249,7 +310,7 @@ Accepted Claims::resolve(const std::string& node) const {
   for (const Cidr& cidr : found->second.cidrs) {
     if (const auto why = why_cidr_refused(node, cidr); why.empty()) {
       accepted.cidrs.push_back(cidr);
-    } else {
+    } else if (!yields(node, cidr)) {
       accepted.warnings.push_back(fmt::format("prefix {} refused: {}", cidr.to_string(), why));
     }
   }
@@ -321,6 +382,7 @@ NodeSet Claims::prove_key(const std::string& node, const PublicKey& key) {
   held_keys_[node].insert(key);
   NodeSet affected = nodes_with_key(key);
   relate_endpoints(node, affected);
+  relate_yielding(node, affected);
   return affected;
 }
 
@@ -337,6 +399,7 @@ NodeSet Claims::keep_keys(const std::string& node, const std::set<PublicKey>& ke
   if (held->second.empty()) {
     held_keys_.erase(held);
     relate_endpoints(node, affected);
+    relate_yielding(node, affected);
   }
   affected.erase(node);
   return affected;

@@ -3,8 +3,9 @@
 //
 // Pure; one thread. The outcome depends on the claims and on who holds what now, never on the order
 // in which claims came. Conflicts are settled per prefix, per address and per key: a refused claim
-// costs its node that claim only. Cost: a change touches the claims it names and those that overlap
-// them; lookups are logarithmic.
+// costs its node that claim only. What a node yields goes to whoever else claims it, or claims it
+// within a wider prefix under a key that is proven. Cost: a change touches the claims it names and
+// those that overlap them; lookups are logarithmic.
 #pragma once
 
 #include <array>
@@ -27,6 +28,9 @@ struct NodeClaims {
   // Owned by nobody; guarded like addresses once the node's key is proven.
   std::vector<IpAddress> endpoint_addresses;
   std::optional<PublicKey> key;
+  // Of `cidrs`: what its record no longer has. It keeps these against nobody.
+  std::vector<Cidr> yielding = {};
+  bool yields_all = false;  // the record is gone: so with all prefixes and addresses
   friend bool operator==(const NodeClaims&, const NodeClaims&) = default;
 };
 
@@ -80,6 +84,8 @@ class Claims {
   void relate_cidr(const Cidr& cidr, NodeSet& nodes) const;
   void relate_address(const IpAddress& address, NodeSet& nodes) const;
   void relate_endpoints(const std::string& node, NodeSet& nodes) const;
+  void relate_yielding(const Cidr& cidr, NodeSet& nodes) const;
+  void relate_yielding(const std::string& node, NodeSet& nodes) const;
   void index(const std::string& node, const NodeClaims& claims);
   void unindex(const std::string& node, const NodeClaims& claims);
   template <class Visit>  // bool Visit(const Cidr&, const NodeSet&): true ends
@@ -89,7 +95,10 @@ class Claims {
   std::string why_cidr_impossible(const std::string& node, const Cidr& cidr) const;
   std::string why_address_refused(const std::string& node, const IpAddress& address) const;
   std::string why_address_impossible(const std::string& node, const IpAddress& address) const;
+  std::string why_yielded(const std::string& node, const Cidr& cidr) const;
   bool claims_address(const std::string& node, const IpAddress& address) const;
+  bool yields(const std::string& node, const Cidr& cidr) const;
+  bool yields_all(const std::string& node) const;
   bool holds(const Holders& holders, const Cidr& cidr, const std::string& node) const;
 
   OwnClaims own_;
@@ -98,6 +107,7 @@ class Claims {
   std::map<IpAddress, NodeSet> by_address_;  // claimed as addresses
   std::map<IpAddress, NodeSet> by_guarded_;  // claimed as addresses or endpoints
   std::map<PublicKey, NodeSet> by_key_;
+  std::map<Cidr, NodeSet> by_yielding_;
   std::array<std::map<int, int>, 2>
       lengths_;  // how many claimed prefixes have this length, per family
   Holders cidr_holders_;

@@ -43,11 +43,11 @@ std::vector<Rule> rules(const LocalNode& local) {
     rules.push_back({family, local.rule_priority, true, local.fwmark, local.fwmark, std::nullopt,
                      local.table_w});
   }
-  for (const Cidr& cidr : local.cidrs) {
-    if (!local.carries(cidr.family())) continue;
-    rules.push_back(
-        {cidr.family(), local.rule_priority + 2, false, 0, local.fwmark, cidr, local.table_h});
-  }
+  for (const auto* cidrs : {&local.cidrs, &local.former_cidrs})
+    for (const Cidr& cidr : *cidrs)
+      if (local.carries(cidr.family()))
+        rules.push_back(
+            {cidr.family(), local.rule_priority + 2, false, 0, local.fwmark, cidr, local.table_h});
   std::sort(rules.begin(), rules.end());
   return rules;
 }
@@ -108,9 +108,10 @@ void Desired::replace(std::map<std::string, Contribution> contributions, Touched
   accounting_.settle(touched.elements);
 }
 
-void Desired::set_own_prefixes(const std::vector<Cidr>& cidrs,
-                               const std::vector<IpAddress>& addresses, Touched& touched) {
-  accounting_.set_own(cidrs, addresses);
+void Desired::set_own_prefixes(const LocalNode& local, Touched& touched) {
+  std::vector<Cidr> cidrs = local.cidrs;
+  cidrs.insert(cidrs.end(), local.former_cidrs.begin(), local.former_cidrs.end());
+  accounting_.set_own(cidrs, local.addresses);
   accounting_.settle(touched.elements);
 }
 

@@ -71,8 +71,8 @@ class Desired {
   // An empty contribution forgets the node. What came, went or changed is added to `touched`.
   void replace(std::map<std::string, Contribution> contributions, Touched& touched);
   void set_device(DesiredDevice device) { device_ = std::move(device); }
-  void set_own_prefixes(const std::vector<Cidr>& cidrs, const std::vector<IpAddress>& addresses,
-                        Touched& touched);
+  // My prefixes, those that were mine a moment ago, and my addresses.
+  void set_own_prefixes(const LocalNode& local, Touched& touched);
 
   const DesiredDevice& device() const { return device_; }
   const std::map<PublicKey, DesiredPeer>& peers() const { return peers_; }

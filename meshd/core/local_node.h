@@ -20,6 +20,7 @@ struct LocalNode {
   std::string name;
   std::vector<IpAddress> addresses;  // underlay
   std::vector<Cidr> cidrs;           // workload prefixes that live here
+  std::vector<Cidr> former_cidrs;    // that did until now; MeshModel keeps them
   std::set<IpAddress>
       host_addresses;  // of every link but the mesh device and loopback; no link-local ones
   Mode mode = Mode::kPrefer;

@@ -4,7 +4,9 @@
 
 namespace mesh {
 
-void MeshModel::set_local(LocalNode local, Instant) {
+void MeshModel::set_local(LocalNode local, Instant now) {
+  former_.change(local_.cidrs, local.cidrs, now.monotonic);
+  local.former_cidrs = former_.at(now.monotonic);
   if (local == local_) return;
   // Having withdrawn my key, I cannot know what the others still have of it.
   if (local_.withdrawn() && !local.withdrawn() && !peers_.empty()) start_over_ = true;
@@ -31,22 +33,29 @@ void MeshModel::set_path(const std::string& node, std::optional<MeasuredPath> pa
   if (peer != peers_.end() && peer->second.set_path(path)) dirty_.insert(node);
 }
 
+void MeshModel::ask(const std::string& node) {
+  const auto peer = peers_.find(node);
+  if (peer == peers_.end()) return;
+  peer->second.show_endpoint();
+  dirty_.insert(node);
+}
+
 void MeshModel::mark_all_dirty() {
   for (const auto& [node, peer] : peers_) dirty_.insert(node);
 }
 
-std::size_t MeshModel::apply(const StoreUpdate& update, Instant) {
+std::size_t MeshModel::apply(const StoreUpdate& update, Instant now) {
   std::size_t changed = update.changes.size();
-  for (const StoreChange& change : update.changes) apply_change(change);
+  for (const StoreChange& change : update.changes) apply_change(change, now.monotonic);
   if (update.complete) {
     NodeSet listed;
     for (const StoreChange& change : update.changes) listed.insert(change.node);
-    recall(listed);
+    recall(listed, now.monotonic);
     NodeSet gone;
     for (const auto& [node, peer] : peers_)
       if (!listed.contains(node)) gone.insert(node);
     std::erase_if(refused_, [&](const auto& item) { return !listed.contains(item.first); });
-    for (const std::string& node : gone) forget(node);
+    for (const std::string& node : gone) record_is_gone(node, now.monotonic);
     changed += gone.size();
     if (!listed.contains(local_.name)) {
       own_entry_.reset();
@@ -70,12 +79,12 @@ void MeshModel::remember(std::vector<Remembered> nodes) {
 }
 
 // Whose record went while nobody looked: as if it went now.
-void MeshModel::recall(const NodeSet& listed) {
+void MeshModel::recall(const NodeSet& listed, MonotonicTime now) {
   for (auto& [name, node] : std::exchange(recalled_, {})) {
     if (listed.contains(name) || peers_.contains(name) || name == local_.name) continue;
     Peer& peer = peers_.try_emplace(name, name).first->second;
     peer.set_memory(std::move(node.memory));
-    peer.set_record(node.record);
+    peer.set_record(node.record, now);
     mark(claims_.set(name, peer.claims()));
   }
 }
@@ -101,7 +110,7 @@ bool MeshModel::stays_blocked(const Peer& peer) const {
   return peer.mode(local_) == Mode::kRequire || peer.held(local_);
 }
 
-void MeshModel::apply_change(const StoreChange& change) {
+void MeshModel::apply_change(const StoreChange& change, MonotonicTime now) {
   const BadRecord* bad = change.entry ? std::get_if<BadRecord>(change.entry.get()) : nullptr;
   if (change.node == local_.name) {
     own_entry_ = change.entry;
@@ -110,7 +119,7 @@ void MeshModel::apply_change(const StoreChange& change) {
   }
   if (!change.entry) {
     refused_.erase(change.node);
-    forget(change.node);
+    record_is_gone(change.node, now);
     return;
   }
   const auto known = peers_.find(change.node);
@@ -119,6 +128,7 @@ void MeshModel::apply_change(const StoreChange& change) {
       refused_[change.node] = bad->message;
     } else {
       known->second.set_bad_record(bad->message);
+      mark(claims_.set(change.node, known->second.claims()));
       dirty_.insert(change.node);
     }
     return;
@@ -128,9 +138,30 @@ void MeshModel::apply_change(const StoreChange& change) {
   Peer& peer = place->second;
   if (const auto earlier = recalled_.find(change.node); is_new && earlier != recalled_.end())
     peer.set_memory(earlier->second.memory);
-  peer.set_record(change.entry);
+  peer.set_record(change.entry, now);
   mark(claims_.set(change.node, peer.claims()));
   dirty_.insert(change.node);
+  if (!peer.announcement().key) return;
+  for (const std::string& other : claims_.nodes_with_key(*peer.announcement().key))
+    if (other != change.node && peers_.at(other).vanished()) forget(other);  // this is what it is
+}
+
+// An orderly leave withdraws the key first. Whatever else takes a record away must not thereby turn
+// encryption off in the same moment: its owner may put it back, or another node take over.
+void MeshModel::record_is_gone(const std::string& node, MonotonicTime now) {
+  const auto found = peers_.find(node);
+  if (found == peers_.end() || found->second.vanished()) return;
+  Peer& peer = found->second;
+  const auto& key = peer.announcement().key;
+  const bool left =
+      peer.decision().path != Path::kWireguard || !key || claims_.nodes_with_key(*key).size() != 1;
+  if (left || peer.mode(local_) == Mode::kRequire) {
+    forget(node);
+    return;
+  }
+  peer.vanish(now);
+  mark(claims_.set(node, peer.claims()));
+  dirty_.insert(node);
 }
 
 void MeshModel::forget(const std::string& node) {
@@ -139,6 +170,7 @@ void MeshModel::forget(const std::string& node) {
   dirty_.insert(node);
   if (stays_blocked(found->second)) {
     found->second.set_gone(true);
+    mark(claims_.set(node, found->second.claims()));
     return;
   }
   if (const EncryptionMemory& memory = found->second.memory(); memory.proven && !memory.downgrade)
@@ -147,7 +179,26 @@ void MeshModel::forget(const std::string& node) {
   peers_.erase(found);
 }
 
-void MeshModel::adopt(const Mirror& mirror) {
+// What records have lost, and nobody has claimed in time.
+void MeshModel::let_go(MonotonicTime now) {
+  for (const std::string& node : NodeSet(dirty_)) {
+    const auto found = peers_.find(node);
+    if (found == peers_.end()) continue;
+    Peer& peer = found->second;
+    const bool open = peer.decision().path == Path::kPlaintext;
+    if (peer.vanished_for_good(now) || (peer.vanished() && open)) {
+      forget(node);
+    } else if (peer.let_go(now)) {
+      mark(claims_.set(node, peer.claims()));
+    }
+  }
+}
+
+void MeshModel::adopt(const Mirror& mirror, Instant now) {
+  former_.adopt(mirror, local_, now.monotonic);
+  local_.former_cidrs = former_.at(now.monotonic);
+  local_dirty_ = true;
+  std::set<Cidr> closed;  // was not sent in plaintext
   bool ran_before = false;
   for (const auto& [key, route] : mirror.routes()) {
     // In whichever tables an earlier configuration had them.
@@ -155,11 +206,13 @@ void MeshModel::adopt(const Mirror& mirror) {
     ran_before = true;
     if (route.mtu != 0) adopted_mtu_[key.destination] = route.mtu;
     if (key.metric != kGuardMetric && route.type != RouteType::kUnicast) continue;
+    if (key.metric == kGuardMetric) closed.insert(key.destination);
     Adopted& adopted = adopted_[key.destination];
     adopted.key = mirror.allowed_to(key.destination);
     adopted.session = adopted.key && mirror.peers().at(*adopted.key).last_handshake.has_value();
   }
   for (const auto& [key, wg] : mirror.peers()) {
+    keep_withdrawn(key, wg.allowed_ips, closed, now.monotonic);
     for (const std::string& node : claims_.nodes_with_key(key)) {
       const NodeClaims theirs = peers_.at(node).claims();
       bool holds = claims_.nodes_with_key(key).size() == 1;
@@ -177,6 +230,17 @@ void MeshModel::adopt(const Mirror& mirror) {
   if (!ran_before) adopt_remembered();
   remembered_.clear();
   mark_all_dirty();
+}
+
+// What a record lost while nobody looked: as if it had just happened.
+void MeshModel::keep_withdrawn(const PublicKey& key, const std::vector<Cidr>& allowed_ips,
+                               const std::set<Cidr>& closed, MonotonicTime now) {
+  const NodeSet owners = claims_.nodes_with_key(key);
+  if (owners.size() != 1) return;
+  Peer& peer = peers_.at(*owners.begin());
+  for (const Cidr& cidr : allowed_ips)
+    if (closed.contains(cidr)) peer.keep_prefix(cidr, now);
+  mark(claims_.set(*owners.begin(), peer.claims()));
 }
 
 // The host was started again. What was encrypted before stays so, as under a device that vanished:
@@ -353,6 +417,7 @@ std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touche
   // A key that one node lets go may be another's: those are decided once more. The bound only
   // guards against a bug.
   for (int round = 0; round < 16 && !dirty_.empty(); ++round) {
+    let_go(now.monotonic);
     settle_claims();
     for (const std::string& node : std::exchange(dirty_, {})) {
       set_deadline(node, std::nullopt);
@@ -368,6 +433,8 @@ std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touche
       const bool was_less = peer.memory().downgrade.has_value();
       const bool first = peer.since() == WallTime{};
       decide_peer(node, peer, now, requests);
+      // What the record says now is plaintext: nothing is kept back from it.
+      if (peer.decision().path == Path::kPlaintext && peer.lingers()) dirty_.insert(node);
       if (first || peer.decision() != before) changed.insert(node);
       if (peer.memory().downgrade && !was_less) downgrades_[node] = peer.memory().downgrade->cause;
       track_keys(node, &peer, now.monotonic);
@@ -378,7 +445,7 @@ std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touche
   }
   if (std::exchange(local_dirty_, false)) {
     contributions[local_.name] = own_contribution(local_);
-    desired.set_own_prefixes(local_.cidrs, local_.addresses, touched);
+    desired.set_own_prefixes(local_, touched);
   }
   desired.replace(std::move(contributions), touched);
   retire(now.monotonic, requests);
@@ -403,8 +470,9 @@ void MeshModel::set_deadline(const std::string& node, std::optional<MonotonicTim
 }
 
 std::optional<MonotonicTime> MeshModel::deadline(MonotonicTime now) const {
-  std::optional<MonotonicTime> earliest;
-  if (!due_.empty()) earliest = due_.begin()->first;
+  std::optional<MonotonicTime> earliest = former_.next();
+  if (!due_.empty() && (!earliest || due_.begin()->first < *earliest))
+    earliest = due_.begin()->first;
   for (const auto& [key, departing] : departing_) {
     const MonotonicTime time =
         std::max(departing.quiet_since + kRetireAfter, now + std::chrono::seconds(1));

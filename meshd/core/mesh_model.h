@@ -13,6 +13,7 @@
 
 #include "core/claims.h"
 #include "core/desired.h"
+#include "core/former_prefixes.h"
 #include "core/local_node.h"
 #include "core/mirror.h"
 #include "core/peer.h"
@@ -42,13 +43,15 @@ class MeshModel {
   Result<void> allow_downgrade(const std::string& node);
   // What the running data path shows, once, before the first settle(): who holds which prefix and
   // which key, and who is already sent to through WireGuard.
-  void adopt(const Mirror& mirror);
+  void adopt(const Mirror& mirror, Instant now);
   // Handshakes and bytes of all keys in the device; `inner_tx` is our own count of inner bytes
   // sent, per node.
   void observe(const Mirror& mirror, const std::map<std::string, std::uint64_t>& inner_tx,
                Instant now);
   // What the way to a peer was found to carry; see Peer::set_path.
   void set_path(const std::string& node, std::optional<MeasuredPath> path);
+  // Sends one keepalive to a peer: it starts a handshake where the session has ended.
+  void ask(const std::string& node);
   void mark_all_dirty();
 
   // --- decisions ---
@@ -89,10 +92,14 @@ class MeshModel {
     bool foreign = false;  // no record ever published it
   };
 
-  void apply_change(const StoreChange& change);
-  void recall(const NodeSet& listed);
+  void recall(const NodeSet& listed, MonotonicTime now);
   bool stays_blocked(const Peer& peer) const;
+  void apply_change(const StoreChange& change, MonotonicTime now);
+  void record_is_gone(const std::string& node, MonotonicTime now);
   void forget(const std::string& node);
+  void let_go(MonotonicTime now);
+  void keep_withdrawn(const PublicKey& key, const std::vector<Cidr>& allowed_ips,
+                      const std::set<Cidr>& closed, MonotonicTime now);
   void adopt_remembered();
   void mark(const NodeSet& nodes) { dirty_.insert(nodes.begin(), nodes.end()); }
   void settle_claims();
@@ -107,6 +114,7 @@ class MeshModel {
   bool key_is_known(const PublicKey& key) const;
 
   LocalNode local_;
+  FormerPrefixes former_;
   Claims claims_;
   std::map<std::string, Peer> peers_;
   std::map<std::string, std::string> refused_;

@@ -18,11 +18,31 @@ constexpr int kResetEvery = 8;  // kicks of a peer that does not answer
 
 }  // namespace
 
-void Peer::set_record(std::shared_ptr<const StoreEntry> entry) {
+void Peer::set_record(std::shared_ptr<const StoreEntry> entry, MonotonicTime now) {
   record_ = std::move(entry);
   announcement_ = read_announcement(record());
   bad_record_.clear();
-  gone_ = false;
+  set_gone(false);
+  if (decided_ && decision_.path != Path::kPlaintext)
+    for (const Cidr& cidr : accepted_.cidrs) withdrawn_.emplace(cidr, now + kGrace);
+  for (const Cidr& cidr : record().cidrs) withdrawn_.erase(cidr);
+}
+
+void Peer::keep_prefix(const Cidr& cidr, MonotonicTime now) {
+  const auto& cidrs = record().cidrs;
+  if (std::find(cidrs.begin(), cidrs.end(), cidr) == cidrs.end())
+    withdrawn_.emplace(cidr, now + kGrace);
+}
+
+void Peer::set_bad_record(std::string why) {
+  bad_record_ = std::move(why);
+  vanished_until_.reset();
+}
+
+bool Peer::let_go(MonotonicTime now) {
+  const bool open = decided_ && decision_.path == Path::kPlaintext;
+  return std::erase_if(withdrawn_, [&](const auto& item) { return open || item.second <= now; }) !=
+         0;
 }
 
 NodeClaims Peer::claims() const {
@@ -32,6 +52,11 @@ NodeClaims Peer::claims() const {
   for (const Endpoint& endpoint : announcement_.endpoints)
     claims.endpoint_addresses.push_back(endpoint.address);
   claims.key = announcement_.key;
+  for (const auto& [cidr, until] : withdrawn_) {
+    claims.cidrs.push_back(cidr);
+    claims.yielding.push_back(cidr);
+  }
+  claims.yields_all = vanished();
   return claims;
 }
 
@@ -183,6 +208,7 @@ void Peer::decide(const LocalNode& local, Instant now) {
   // A record that became unreadable changes nothing but what is said of it.
   if (!bad_record_.empty() && decision_.reason == Reason::kNone)
     decision_.reason = Reason::kInvalidRecord;
+  if (vanished() && decision_.reason == Reason::kNone) decision_.reason = Reason::kNoRecord;
   if (!decided_ || before.state != decision_.state || before.path != decision_.path)
     since_ = now.wall;
   decided_ = true;
@@ -211,6 +237,16 @@ std::vector<std::string> Peer::warnings() const {
   if (!bad_record_.empty())
     warnings.push_back(fmt::format(
         "its record cannot be read, the last good one stays in force: {}", bad_record_));
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(kGrace).count();
+  if (vanished())
+    warnings.push_back(fmt::format(
+        "its record is gone although it had not left: it is sent to as before for {} s", seconds));
+  for (const Cidr& cidr : accepted_.cidrs)
+    if (withdrawn_.contains(cidr))
+      warnings.push_back(
+          fmt::format("prefix {} is in its record no more: it keeps it until "
+                      "another node claims it, for at most {} s",
+                      cidr.to_string(), seconds));
   if (!announcement_.key_problem.empty()) warnings.push_back(announcement_.key_problem);
   if (!endpoint_problem_.empty()) warnings.push_back(endpoint_problem_);
   for (const auto* list : {&record().problems, &announcement_.problems, &accepted_.warnings})
@@ -279,6 +315,7 @@ Contribution Peer::contribution(const LocalNode& local) const {
     Accounting::Prefix& prefix = contribution.prefixes[Cidr::host(address)];
     prefix.node = name_;
     prefix.address = true;
+    prefix.closed = decision_.path != Path::kPlaintext;
     if (decision_.path != Path::kWireguard || local.device_index == 0 ||
         !local.carries(address.family()))
       continue;
@@ -330,6 +367,8 @@ std::optional<MonotonicTime> Peer::deadline(const LocalNode& local, MonotonicTim
   const auto consider = [&](std::optional<MonotonicTime> time) {
     if (time && *time > now && (!earliest || *time < *earliest)) earliest = time;
   };
+  consider(vanished_until_);
+  for (const auto& [cidr, until] : withdrawn_) consider(until);
   for (const std::optional<KeySlot>* slot : {&active_, &candidate_}) {
     if (!*slot) continue;
     const Proof proof = (*slot)->health.proof(now);

@@ -1,6 +1,7 @@
 // One peer: its record, its keys and what they have shown. Pure; one thread.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -41,10 +42,27 @@ class Peer {
   explicit Peer(std::string name) : name_(std::move(name)) {}
 
   // --- the record ---
-  void set_record(std::shared_ptr<const StoreEntry> entry);
+  // How long a peer that is not sent to in plaintext keeps what its record has lost, unless another
+  // node claims it: the news of a prefix that moves come one after the other.
+  static constexpr Duration kGrace = std::chrono::seconds(10);
+  void set_record(std::shared_ptr<const StoreEntry> entry, MonotonicTime now);
   // Keeps the last good record; `why` is reported with it.
-  void set_bad_record(std::string why) { bad_record_ = std::move(why); }
-  void set_gone(bool gone) { gone_ = gone; }
+  void set_bad_record(std::string why);
+  // The record is gone, under a key that was not withdrawn: all is as before until the grace is
+  // over, then it is for the caller to forget the peer.
+  void vanish(MonotonicTime now) { vanished_until_ = now + kGrace; }
+  bool vanished() const { return vanished_until_.has_value(); }
+  bool vanished_for_good(MonotonicTime now) const { return vanished() && *vanished_until_ <= now; }
+  // A prefix that the record does not have, and through which an earlier run sent to this peer.
+  void keep_prefix(const Cidr& cidr, MonotonicTime now);
+  bool lingers() const { return vanished() || !withdrawn_.empty(); }
+  // Lets go of withdrawn prefixes whose grace is over, or of all where the peer is sent to in
+  // plaintext. Returns true when claims() changed.
+  bool let_go(MonotonicTime now);
+  void set_gone(bool gone) {
+    gone_ = gone;
+    vanished_until_.reset();
+  }
   bool gone() const { return gone_; }
   const std::shared_ptr<const StoreEntry>& entry() const { return record_; }  // the record's
   const NodeRecord& record() const { return std::get<NodeRecord>(*record_); }
@@ -139,6 +157,9 @@ class Peer {
   Announcement announcement_;
   std::string bad_record_;
   bool gone_ = false;
+  std::optional<MonotonicTime> vanished_until_;
+  std::map<Cidr, MonotonicTime> withdrawn_;  // prefixes its record has lost, and until when it
+                                             // keeps them
   bool duplicate_ = false;
   std::optional<KeySlot> active_;     // the proven key, or the only one
   std::optional<KeySlot> candidate_;  // a newer published key, to be proven beside the old one

@@ -22,6 +22,7 @@ class Client {
   Result<std::string> post(const std::string& path, const std::string& body = "") const {
     return request("POST", path, body);
   }
+  Result<std::string> remove(const std::string& path) const { return request("DELETE", path, ""); }
 
  private:
   Result<std::string> request(const std::string& method, const std::string& path,

@@ -99,6 +99,7 @@ Result<void> Daemon::open() {
   options.version = kVersion;
   options.drain_file = config_.keys.directory / "drained";
   options.publish = [this](NodeRecord record) { store_->publish(std::move(record)); };
+  options.forget = [this](const std::string& node) { store_->forget(node); };
   options.report = [this](std::shared_ptr<const Status> status) {
     status_.store(std::move(status));
   };
@@ -263,8 +264,8 @@ Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&
   if (stopping_) return make_error(ErrorCode::kUnavailable, "meshd is stopping");
   auto promise = std::make_shared<std::promise<Result<std::string>>>();
   auto answer = promise->get_future();
-  loop_->post([this, promise, name = std::string(name), arguments] {
-    promise->set_value(execute(name, arguments));
+  loop_->post([this, promise, name = std::string(name), node = arguments.value("node", "")] {
+    promise->set_value(execute(name, node));
   });
   if (answer.wait_for(kCommandTimeout) != std::future_status::ready)
     return make_error(ErrorCode::kTimeout, "meshd is busy: it did not answer within {} s",
@@ -272,20 +273,22 @@ Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&
   return answer.get();
 }
 
-Result<std::string> Daemon::allow_plaintext(const nlohmann::json& arguments) {
-  const auto node = arguments.find("node");
-  if (node == arguments.end() || !node->is_string())
+Result<std::string> Daemon::allow_plaintext(const std::string& node) {
+  if (node.empty())
     return make_error(ErrorCode::kInvalid, "allow-plaintext needs {{\"node\": NAME}}");
-  const auto name = node->get<std::string>();
-  if (auto allowed = reconciler_->allow_downgrade(name); !allowed) return allowed.error();
+  if (auto allowed = reconciler_->allow_downgrade(node); !allowed) return allowed.error();
   act();
-  return fmt::format("{} may be without encryption, until it proves a key again\n", name);
+  return fmt::format("{} may be without encryption, until it proves a key again\n", node);
 }
 
-Result<std::string> Daemon::execute(const std::string& name, const nlohmann::json& arguments) {
+Result<std::string> Daemon::execute(const std::string& name, const std::string& node) {
   if (name == "reload") return reload();
-  if (name == "allow-plaintext") return allow_plaintext(arguments);
+  if (name == "allow-plaintext") return allow_plaintext(node);
   if (name == "plan") return reconciler_->preview();
+  if (name == "may-delete") {
+    auto allowed = reconciler_->may_delete(node);
+    return allowed ? Result<std::string>(std::string()) : allowed.error();
+  }
   const bool drain = name == "drain";
   if (!drain && name != "resume")
     return make_error(ErrorCode::kUnsupported, "this meshd has no command '{}'", name);

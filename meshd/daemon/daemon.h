@@ -53,8 +53,8 @@ class Daemon final : private ApiBackend {
   std::shared_ptr<const Status> status() override;
   ServiceHealth health() override;
   Result<std::string> command(std::string_view name, const nlohmann::json& arguments) override;
-  Result<std::string> execute(const std::string& name, const nlohmann::json& arguments);
-  Result<std::string> allow_plaintext(const nlohmann::json& arguments);
+  Result<std::string> execute(const std::string& name, const std::string& node);
+  Result<std::string> allow_plaintext(const std::string& node);
 
   Config config_;
   std::filesystem::path config_file_;

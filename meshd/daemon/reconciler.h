@@ -32,6 +32,7 @@
 #include "meshd/daemon/own_record.h"
 #include "meshd/daemon/path_prober.h"
 #include "meshd/daemon/problems.h"
+#include "meshd/daemon/silent_nodes.h"
 #include "meshd/daemon/snapshot_keeper.h"
 #include "meshd/daemon/traffic_keeper.h"
 
@@ -42,6 +43,7 @@ struct ReconcilerOptions {
   WallTime key_created{};
   std::string version;
   std::function<void(NodeRecord)> publish;                    // to the store
+  std::function<void(const std::string&)> forget = {};        // in the store; none: nobody is
   std::function<void(std::shared_ptr<const Status>)> report;  // after each pass
   std::filesystem::path drain_file;  // keeps that the node is drained; empty: nothing does
   SnapshotPort snapshots;            // what is there, and how to save
@@ -66,6 +68,8 @@ class Reconciler {
 
   // What a peer that was encrypted has become is right: it is held back no more.
   Result<void> allow_downgrade(const std::string& node);
+  // kBusy: the node lives, by what the store or its tunnel says, and its record is of use.
+  Result<void> may_delete(const std::string& node) const;
 
   // Acts on all that was recorded. Returns when to call again if nothing else happens.
   MonotonicTime pass();
@@ -94,6 +98,7 @@ class Reconciler {
   bool device_vanished_meanwhile(const std::vector<Result<void>>& results);
   void note_results(const Plan& plan, const std::vector<Result<void>>& results, Instant now);
   void keep_own_record(Instant now);
+  void forget_silent_nodes(Instant now);
   bool record_may_change(Instant now) const;
   void report(Instant now);
   void log_changes(const std::vector<std::string>& nodes);
@@ -120,6 +125,7 @@ class Reconciler {
   Diversions diversions_;
   SnapshotKeeper snapshots_;
   TrafficKeeper counts_;
+  SilentNodes silent_nodes_;
   Drift drift_;
   Touched touched_;
 

@@ -15,6 +15,8 @@ std::string detail_of(const Peer& peer) {
   if (decision.reason == Reason::kHandshaking && peer.candidate() && peer.active())
     detail = "proving its new key";
   if (decision.reason == Reason::kInvalidRecord) detail += ", the last good one stays in force";
+  if (decision.reason == Reason::kNoRecord && decision.path == Path::kWireguard)
+    detail += ", it is sent to as before for the moment";
   return detail;
 }
 
@@ -49,9 +51,10 @@ void add_counts(PeerStatus& status, const Traffic& traffic) {
   status.plaintext_rx_packets = count(NftSet::kRxPlaintext).packets;
   status.plaintext_tx_packets = count(NftSet::kTxPlaintext).packets + status.pinned_packets;
   status.dropped_rx_bytes = count(NftSet::kRxRequired).bytes;
-  status.dropped_tx_bytes = count(NftSet::kTxRequired).bytes;
+  status.dropped_tx_bytes = count(NftSet::kTxRequired).bytes + count(NftSet::kClosedHop).bytes;
   status.dropped_rx_packets = count(NftSet::kRxRequired).packets;
-  status.dropped_tx_packets = count(NftSet::kTxRequired).packets;
+  status.dropped_tx_packets =
+      count(NftSet::kTxRequired).packets + count(NftSet::kClosedHop).packets;
   status.dropped_bytes = status.dropped_rx_bytes + status.dropped_tx_bytes;
   status.foreign_source_bytes = count(NftSet::kForeign).bytes;
   status.foreign_source_packets = count(NftSet::kForeign).packets;

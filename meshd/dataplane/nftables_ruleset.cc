@@ -29,6 +29,7 @@ constexpr std::array<SetInfo, kNftSetCount> kSets{{
     {NftSet::kTxRequired, true, "sent to these unencrypted: dropped and counted"},
     {NftSet::kRxRequired, true, "received from these unencrypted: dropped and counted"},
     {NftSet::kPinned, true, "counts what pinned connections sent to peers unencrypted"},
+    {NftSet::kClosedHop, true, "encrypted peers: what would be forwarded to them is dropped"},
 }};
 
 constexpr std::array kFamilies{Family::kIpv4, Family::kIpv6};
@@ -111,6 +112,9 @@ Chain leaves(Family family, const NftSpec& spec) {
                                "guard: has to go through WireGuard, and is pinned no more"));
   chain.rules.push_back(
       rule("{ip} daddr @tx_required{n} drop", "guard: has to go through WireGuard"));
+  chain.rules.push_back(
+      rule("{ip} daddr @own{n} rt {ip} nexthop @closed_hop{n} drop",
+           "guard: a prefix of this node, at another one by now: not there in plaintext"));
   if (pins(spec))
     chain.rules.push_back(
         rule(is_pinned(spec) + " ct direction original {ip} daddr @pinned{n} return",
@@ -225,6 +229,13 @@ Chain output(const NftSpec& spec) {
 
 Chain forward(const NftSpec& spec) {
   Chain chain{"forward", "type filter hook forward priority mangle; policy accept;", {}};
+  for (const Family family : kFamilies)
+    chain.rules.push_back(
+        {fmt::format("iifname \"{0}\" oifname != \"{0}\" {1}", spec.device,
+                     for_family(family, "rt {ip} nexthop @closed_hop{n} drop")),
+         for_family(family,
+                    "guard: IPv{n} that came encrypted does not leave to an encrypted peer "
+                    "in plaintext")});
   for (const auto& [direction, comment] :
        {std::pair("oifname", "TCP into the mesh: segments that fit its MTU"),
         std::pair("iifname", "TCP out of the mesh: segments that fit its MTU")})

@@ -17,6 +17,8 @@
 // - With pins, a masqueraded connection that began past the mesh goes on there: the kernel drops a
 //   packet of it that leaves by another device. Never where encryption is required. Its mark is one
 //   bit of the connection's, pin_mark(); the others are never written.
+// - What came through the mesh, and what goes to a prefix of @own, is not handed to a peer in
+//   @closed_hop past the mesh: a prefix that moves is for a moment where its packets no longer are.
 // - The maximum segment size of forwarded TCP connections through the mesh fits its MTU.
 //
 // Review notes: a rule that looks at a counting set must have every other condition before it. The

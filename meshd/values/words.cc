@@ -77,7 +77,8 @@ constexpr Words<NftSet, kNftSetCount> kNftSets{{{NftSet::kOwn, "own"},
                                                 {NftSet::kRxPlaintext, "rx_plaintext"},
                                                 {NftSet::kTxRequired, "tx_required"},
                                                 {NftSet::kRxRequired, "rx_required"},
-                                                {NftSet::kPinned, "pinned"}}};
+                                                {NftSet::kPinned, "pinned"},
+                                                {NftSet::kClosedHop, "closed_hop"}}};
 
 constexpr Words<LinkSysctl, kLinkSysctlCount> kLinkSysctls{
     {{LinkSysctl::kRpFilter, "rp_filter"}, {LinkSysctl::kSrcValidMark, "src_valid_mark"}}};
@@ -124,11 +125,15 @@ std::optional<Mode> parse_mode(std::string_view text) { return value_of(kModes, 
 std::optional<State> parse_state(std::string_view text) { return value_of(kStates, text); }
 std::optional<Reason> parse_reason(std::string_view text) { return value_of(kReasons, text); }
 
-std::string IpRange::to_string() const {
+std::optional<Cidr> IpRange::prefix() const {
   const int bits = address_bits(first.family());
   for (int length = 0; length <= bits; ++length)
-    if (first.masked(length) == first && first.last_in(length) == last)
-      return Cidr(first, length).to_string();
+    if (first.masked(length) == first && first.last_in(length) == last) return Cidr(first, length);
+  return std::nullopt;
+}
+
+std::string IpRange::to_string() const {
+  if (const auto cidr = prefix()) return cidr->to_string();
   return fmt::format("{}-{}", first.to_string(), last.to_string());
 }
 

@@ -120,7 +120,8 @@ Fault move(const std::string& name, bool announced_first) {
   fault.repaired = encrypted_at_c;
   fault.loss = Cost::kMeasured;
   fault.why =
-      "what is under way goes to where it was, and the new owner's packets are ahead of the news: "
+      "what is under way goes to where it was, where it is dropped and not forwarded in plaintext, "
+      "and the new owner's packets are ahead of the news: "
       "their source is not yet allowed to its key";
   fault.spoils = true;
   return fault;

@@ -41,14 +41,6 @@ bool in_sync(Bench& bench, bool wanted) {
   return true;
 }
 
-// Who believes the store believes this, too, until the owner has put it right.
-Fault believed(Fault fault, const std::string& why) {
-  fault.loss = Cost::kMeasured;
-  fault.leak = Cost::kMeasured;
-  fault.why = why;
-  return fault;
-}
-
 Fault store_away(const std::string& name, unsigned probes) {
   Fault fault;
   fault.name = name;
@@ -86,13 +78,6 @@ void overwrite_prefix(Bench& bench) {
   bench.lab().store().write("node-b", text.replace(at, 11, "10.66.0.0/24"));
 }
 
-constexpr const char* kGone =
-    "a record that is gone is a node that left: plaintext until its owner has put it back and the "
-    "key is proven anew";
-constexpr const char* kNobodys =
-    "a prefix that its owner's record no longer has is nobody's: plaintext, and refused when it "
-    "comes from the key, until the owner has put it back";
-
 }  // namespace
 
 std::vector<Fault> store_faults() {
@@ -101,9 +86,9 @@ std::vector<Fault> store_faults() {
       restart_without_store(),
       record("record corrupted", corrupt),
       record("record truncated", truncate),
-      believed(record("record deleted", remove), kGone),
+      record("record deleted", remove),
       record("key overwritten by somebody", overwrite_key),
-      believed(record("prefixes overwritten by somebody", overwrite_prefix), kNobodys),
+      record("prefixes overwritten by somebody", overwrite_prefix),
   };
 }
 

@@ -183,6 +183,8 @@ bool belongs(const Accounting::Prefix& prefix, NftSet set) {
       return prefix.workload;
     case NftSet::kPeerAddress:
       return prefix.address;
+    case NftSet::kClosedHop:
+      return prefix.address && prefix.closed;
     case NftSet::kTxRequired:
     case NftSet::kRxRequired:
       return prefix.workload && prefix.required;
@@ -243,7 +245,7 @@ TEST_P(AccountingModel, RandomChangesEqualTheNaiveModelAndAFreshStart) {
           continue;
         }
         Accounting::Prefix value{"n" + std::to_string(pick(1, 4)), pick(0, 3) != 0, pick(0, 3) == 0,
-                                 pick(0, 1) == 0};
+                                 pick(0, 1) == 0, pick(0, 1) == 0};
         accounting.put(prefix, value);
         prefixes[prefix] = value;
       }

@@ -111,6 +111,31 @@ TEST(ClaimOrder, EveryPermutationOfRecordKeyPrefixAndRemovalEndsAlike) {
       {{"d", some_claims({kP, kQ}, {kOut}, 2)}, {"b", some_claims({kSix}, {kIn}, 0)}}, batch);
 }
 
+// A record that has lost a prefix, or is gone, still claims it, and yields it.
+NodeClaims yielding(NodeClaims claims, std::vector<Cidr> cidrs) {
+  claims.yields_all = cidrs.empty();
+  claims.yielding = std::move(cidrs);
+  return claims;
+}
+
+TEST(ClaimOrder, WhatIsYieldedGoesToWhoeverElseClaimsItInEveryOrder) {
+  const std::vector<Event> before{{"m", some_claims({kP, kQ}, {kOut}, 1)},
+                                  {"w", some_claims({cidr("10.2.0.0/15")}, {}, 4)}};
+  expect_one_outcome(before, {
+                                 {"m", yielding(some_claims({kP, kQ}, {kOut}, 1), {kP})},
+                                 {"z", some_claims({kP}, {}, 2)},
+                                 {"a", some_claims({kNarrow}, {kIn}, 3)},
+                                 {"n", yielding(some_claims({kQ}, {kOut}, 5), {kQ})},
+                             });
+  expect_one_outcome(before, {
+                                 {"m", yielding(some_claims({kP, kQ}, {kOut}, 1), {})},
+                                 {"z", some_claims({kP}, {kOut}, 2)},
+                                 {"n", yielding(some_claims({kQ}, {}, 5), {})},
+                                 {"z", std::nullopt},
+                                 {"a", some_claims({}, {kOut, kIn}, 3)},
+                             });
+}
+
 TEST(ClaimOrder, ARemovalAmongNewcomersEndsAlike) {
   expect_one_outcome({{"m", some_claims({kP}, {kOut}, 1)}},
                      {{"m", std::nullopt},

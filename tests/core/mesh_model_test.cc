@@ -148,7 +148,8 @@ TEST_F(Mesh, ARecordThatWasDeletedAndReturnsWithItsKeyMustBeProvenAfresh) {
   encrypted_node("b", 2);
   world.kernel.answer(key(2), false);
   world.remove("b");
-  world.settle();
+  world.wait(Peer::kGrace);
+  ASSERT_FALSE(world.has_peer("b"));
   ASSERT_TRUE(world.kernel.peers().contains(key(2)));
   world.put(node("b", 2));
   world.settle();
@@ -560,7 +561,7 @@ TEST_F(Mesh, MyOwnRecordIsNoPeer) {
 TEST_F(Mesh, ADeletedRecordUnderPreferLeavesTheMesh) {
   encrypted_node("b", 2);
   world.remove("b");
-  world.settle();
+  world.wait(Peer::kGrace);
   EXPECT_FALSE(world.has_peer("b"));
   EXPECT_EQ(world.way_to("10.2.0.9"), RouteType::kOther) << "the main table decides";
   EXPECT_TRUE(world.kernel.peers().contains(key(2)));

@@ -169,13 +169,13 @@ TEST(RandomWalk, EveryStepComesToRestWithoutALeakOrAHole) {
 }
 
 // Whether another process can know, from the kernel and the store alone, all that decided here. It
-// cannot know of required peers whose record is gone and of the last good version of a bad one
+// cannot know of peers whose record is gone and of the last good version of a bad one
 // (both are for a snapshot), who of two plaintext nodes had a contested prefix first, and what was
 // being proven.
 bool tellable(const World& world) {
   if (world.local.mode == Mode::kOff) return false;
   for (const auto& [name, peer] : world.model->peers()) {
-    if (peer.gone() || !peer.bad_record().empty() || peer.candidate() ||
+    if (peer.gone() || peer.vanished() || !peer.bad_record().empty() || peer.candidate() ||
         peer.decision().state == State::kPending ||
         peer.decision().reason == Reason::kDuplicatePublicKey)
       return false;
@@ -243,6 +243,8 @@ void live_through(World& world, const std::function<void()>& act) {
   world.put(test::node("c", 3).no_key());
   act();
   world.remove("b");
+  act();
+  world.clock.advance(Peer::kGrace);
   act();
   world.clock.advance(seconds(61));
   act();

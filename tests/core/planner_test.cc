@@ -168,6 +168,8 @@ TEST_F(PlanOrder, ARouteIsAwayBeforeThePeerLosesThePrefix) {
   auto less = node("b", 2);
   less.cidrs = {cidr("fd00:2::/64")};
   world.put(less);
+  world.settle();
+  world.clock.advance(Peer::kGrace);
   const Plan plan = world.pass();
   EXPECT_TRUE(comes_before(plan, "remove unicast 10.2.0.0/24", peer(2) + ": allowed-ips - "));
   EXPECT_EQ(plan[static_cast<std::size_t>(first(plan, "remove unicast 10.2.0.0/24"))].node, "b")
@@ -179,8 +181,11 @@ TEST_F(PlanOrder, ARouteThatCannotBeRemovedKeepsItsPrefixAllowed) {
   auto less = node("b", 2);
   less.cidrs = {cidr("fd00:2::/64")};
   world.put(less);
+  world.settle();
   world.kernel.fail("remove-route", 0, 3);
+  world.clock.advance(Peer::kGrace);
   world.pass();
+  ASSERT_TRUE(world.kernel.routes().contains({test::kTableW, cidr("10.2.0.0/24"), 0}));
   EXPECT_EQ(world.kernel.allowed_to(cidr("10.2.0.0/24")), key(2));
 }
 
@@ -211,6 +216,8 @@ TEST_F(PlanOrder, AMovedPrefixIsAddedToTheNewPeerAndNeverRemovedFirst) {
 TEST_F(PlanOrder, APeerNoRecordPublishesStaysUntilItIsRetired) {
   encrypted_node("b", 2);
   world.remove("b");
+  world.settle();
+  world.clock.advance(Peer::kGrace);
   EXPECT_EQ(first(world.pass(), peer(2)), -1);
   world.wait(seconds(30));
   EXPECT_TRUE(world.kernel.peers().contains(key(2)));
@@ -222,6 +229,8 @@ TEST_F(PlanOrder, APeerNoRecordPublishesStaysUntilItIsRetired) {
 TEST_F(PlanOrder, APrefixLeavesWithItsGuardAndItsRouteInOnePlan) {
   encrypted_node("b", 2);
   world.remove("b");
+  world.settle();
+  world.clock.advance(Peer::kGrace);
   const Plan plan = world.pass();
   EXPECT_GE(first(plan, "remove unicast 10.2.0.0/24"), 0);
   EXPECT_TRUE(comes_before(plan, "remove unreachable 10.2.0.0/24", "remove unicast 10.2.0.0/24"))

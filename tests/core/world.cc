@@ -139,7 +139,7 @@ const Plan& World::pass() {
   local.device_index = mirror_.device() ? mirror_.device()->ifindex : 0;
   model->set_local(local, now());
   if (!adopted_ && model->store_answered()) {
-    model->adopt(mirror_);
+    model->adopt(mirror_, now());
     adopted_ = true;
   }
   if (mirror_.device())
@@ -147,7 +147,7 @@ const Plan& World::pass() {
   model->observe(mirror_, inner_tx, now());
   Requests requests;
   (void)model->settle(now(), desired, touched_, requests);
-  desired.set_device(desired_device(local, true));
+  desired.set_device(desired_device(model->local(), true));
   plan_ = make_plan(desired, mirror_, touched_, requests, {model->store_answered(), true});
   watcher->begin();
   const auto results = kernel.apply(plan_);

@@ -156,7 +156,7 @@ TEST_F(Paths, OnlyPeersThatAreSentToThroughWireGuardAreProbed) {
   EXPECT_EQ(rig.peer("d").mtu, std::nullopt);
   EXPECT_THAT(rig.peer("d").mtu_reason, HasSubstr("through WireGuard"));
   rig.store.remove("b");
-  rig.run(seconds(5));
+  rig.run(Peer::kGrace + seconds(5));
   rig.underlay.sent.clear();
   rig.run(minutes(5));
   EXPECT_EQ(rig.underlay.sent_to(ip("192.0.2.2")), 0U);

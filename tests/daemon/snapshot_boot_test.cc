@@ -255,6 +255,8 @@ TEST_F(SnapshotBoot, APeerThatLeftMeanwhileGoesWhenTheStoreSaysSo) {
   ASSERT_TRUE(rig.encrypted("b"));
   rig.store.come_back();
   rig.run(seconds(1));
+  EXPECT_EQ(rig.peer("b").reason, Reason::kNoRecord);
+  rig.run(Peer::kGrace);
   EXPECT_EQ(find_peer(*rig.status, "b"), nullptr);
   EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kOther);
   EXPECT_TRUE(rig.encrypted("c"));
@@ -293,7 +295,7 @@ TEST_F(SnapshotBoot, AnEmptyStoreIsAnAnswer) {
   rig.run(minutes(1));
   for (const char* name : {"b", "c", "d"}) rig.store.remove(name);
   rig.store.come_back();
-  rig.run(seconds(10));
+  rig.run(Peer::kGrace + seconds(10));
   EXPECT_TRUE(rig.status->peers.empty());
   EXPECT_TRUE(rig.snapshot->nodes.empty());
 }

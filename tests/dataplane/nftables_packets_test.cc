@@ -157,6 +157,43 @@ TEST_P(PacketsTest, TheGuardNeverCutsTheNodesOwnUnderlayWhichCarriesWireguard) {
   EXPECT_THAT(counts(), IsEmpty());
 }
 
+// Other nodes as gateways
+
+TEST_P(PacketsTest, WhatCameThroughTheMeshDoesNotLeaveToAnEncryptedPeerInPlaintext) {
+  route_peer(RouteType::kThrow);
+  const auto decrypted = test::udp_packet(outside(), peer_workload());
+  const auto arrive = [&] { return write(tun().fd(), decrypted.data(), decrypted.size()) > 0; };
+  ASSERT_TRUE(arrive());
+  ASSERT_TRUE(at_peer().wait_for({outside(), peer_workload()})) << "it would be forwarded";
+  auto before = counts();
+  put(NftSet::kClosedHop, Cidr::host(peer()));
+  ASSERT_TRUE(arrive());
+  ASSERT_TRUE(eventually([&] { return counts()[NftSet::kClosedHop].first == 1; }));
+  EXPECT_EQ(counts()[NftSet::kTxPlaintext], before[NftSet::kTxPlaintext]);
+
+  const auto local = test::udp_packet(peer_workload(), workload());
+  ASSERT_GT(write(tun().fd(), local.data(), local.size()), 0);
+  EXPECT_TRUE(at_workload().wait_for({peer_workload(), workload()})) << "workloads are no peers";
+  EXPECT_EQ(counts()[NftSet::kClosedHop].first, 1U);
+}
+
+TEST_P(PacketsTest, APrefixOfOursThatMovedIsNotSentToItsNewNodeInPlaintext) {
+  const IpAddress moved = ip(v4() ? "10.99.0.5" : "fd99::5");
+  put(NftSet::kOwn, Cidr(moved, v4() ? 24 : 64));
+  test::run(fmt::format("ip route add {} via {}", Cidr(moved, v4() ? 24 : 64).to_string(),
+                        peer().to_string()));
+  ASSERT_EQ(send_from(work_ns(), workload(), moved), 0);
+  ASSERT_TRUE(at_peer().wait_for({workload(), moved})) << "it would be forwarded";
+  put(NftSet::kClosedHop, Cidr::host(peer()));
+  ASSERT_EQ(send_from(work_ns(), workload(), moved), 0);
+  EXPECT_EQ(test::send_udp(ip(v4() ? "10.1.0.1" : "fd01::1"), moved), EPERM);
+  ASSERT_TRUE(eventually([&] { return counts()[NftSet::kClosedHop].first == 2; }));
+  // What is no prefix of ours may go by that gateway as it did.
+  route_peer(RouteType::kThrow);
+  ASSERT_EQ(send_from(outside_ns(), outside(), peer_workload()), 0);
+  EXPECT_TRUE(at_peer().wait_for({outside(), peer_workload()}));
+}
+
 // TCP
 
 TEST_P(PacketsTest, SegmentsOfForwardedConnectionsFitTheMeshInBothDirections) {

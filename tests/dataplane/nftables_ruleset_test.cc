@@ -38,6 +38,7 @@ constexpr std::string_view kChains = R"(
 		oifname "mesh0" return comment "through WireGuard, to a prefix no peer has now"
 		ip saddr @own_address4 ip daddr @peer_address4 return comment "node to node, WireGuard's own packets too: neither counted nor guarded"
 		ip daddr @tx_required4 drop comment "guard: has to go through WireGuard"
+		ip daddr @own4 rt ip nexthop @closed_hop4 drop comment "guard: a prefix of this node, at another one by now: not there in plaintext"
 		ip saddr @own4 ip daddr @tx_plaintext4 return comment "count: goes unencrypted"
 	}
 
@@ -46,6 +47,7 @@ constexpr std::string_view kChains = R"(
 		oifname "mesh0" return comment "through WireGuard, to a prefix no peer has now"
 		ip6 saddr @own_address6 ip6 daddr @peer_address6 return comment "node to node, WireGuard's own packets too: neither counted nor guarded"
 		ip6 daddr @tx_required6 drop comment "guard: has to go through WireGuard"
+		ip6 daddr @own6 rt ip6 nexthop @closed_hop6 drop comment "guard: a prefix of this node, at another one by now: not there in plaintext"
 		ip6 saddr @own6 ip6 daddr @tx_plaintext6 return comment "count: goes unencrypted"
 	}
 
@@ -78,6 +80,8 @@ constexpr std::string_view kChains = R"(
 
 	chain forward {
 		type filter hook forward priority mangle; policy accept;
+		iifname "mesh0" oifname != "mesh0" rt ip nexthop @closed_hop4 drop comment "guard: IPv4 that came encrypted does not leave to an encrypted peer in plaintext"
+		iifname "mesh0" oifname != "mesh0" rt ip6 nexthop @closed_hop6 drop comment "guard: IPv6 that came encrypted does not leave to an encrypted peer in plaintext"
 		oifname "mesh0" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu comment "TCP into the mesh: segments that fit its MTU"
 		iifname "mesh0" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu comment "TCP out of the mesh: segments that fit its MTU"
 	}
@@ -145,7 +149,9 @@ TEST(NftablesRuleset, EverySetIsThereOncePerFamilyAndCountsWhereItSays) {
 // A counter counts whenever its set is looked at: nothing may be able to refuse the packet
 // afterwards.
 TEST(NftablesRuleset, ACountedLookupIsTheLastMatchOfItsRule) {
-  const std::string text = make_ruleset(kSpec)->text;
+  NftSpec spec = kSpec;
+  spec.pins = true;
+  const std::string text = make_ruleset(spec)->text;
   for (int i = 0; i < kNftSetCount; ++i) {
     if (!nft_set_counts(static_cast<NftSet>(i))) continue;
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
@@ -156,11 +162,16 @@ TEST(NftablesRuleset, ACountedLookupIsTheLastMatchOfItsRule) {
         ++found;
         const std::string_view rest = std::string_view(text).substr(at + lookup.size());
         EXPECT_TRUE(rest.starts_with("return") || rest.starts_with("drop") ||
-                    rest.starts_with("meta mark set"))
+                    rest.starts_with("meta mark set") || rest.starts_with("ct mark set"))
             << lookup;
       }
-      // @foreign: one for what is forwarded, one for what is made here.
-      EXPECT_EQ(found, static_cast<NftSet>(i) == NftSet::kForeign ? 2U : 1U) << lookup;
+      // @foreign: one for what is forwarded, one for what is made here; @closed_hop: one for what
+      // came through the mesh, one for this node's own prefixes.
+      const auto set = static_cast<NftSet>(i);
+      // Of connections: one for those that are pinned, and one for the others.
+      const bool twice = set == NftSet::kForeign || set == NftSet::kClosedHop ||
+                         set == NftSet::kPinned || set == NftSet::kTxRequired;
+      EXPECT_EQ(found, twice ? 2U : 1U) << lookup;
     }
   }
 }

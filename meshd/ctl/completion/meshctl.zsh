@@ -20,6 +20,8 @@ _meshctl() {
     'resume:come back after a drain'
     'allow-plaintext:accept that a peer is encrypted no more'
     'nodes:what the store holds'
+    'node:delete the record of a node'
+    'store:copy one store into another'
     'version:versions of meshctl and meshd'
     'completion:completion script for a shell'
   )
