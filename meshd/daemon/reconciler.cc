@@ -1,6 +1,7 @@
 #include "meshd/daemon/reconciler.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "meshd/daemon/local_facts.h"
 #include "meshd/daemon/log.h"
@@ -118,7 +119,7 @@ Result<void> Reconciler::resume() {
 Result<void> Reconciler::allow_downgrade(const std::string& node) {
   if (auto allowed = model_.allow_downgrade(node); !allowed) return allowed;
   log::warn("an operator allows that the peer is encrypted no more", {{"peer", node}});
-  snapshots_.touch();
+  remember_at_once_ = true;
   return {};
 }
 
@@ -140,7 +141,8 @@ MonotonicTime Reconciler::pass() {
     // On the word of a snapshot nothing is published: the store may hold what another wrote since.
     if (model_.store_answered()) keep_own_record(now);
     if (store_in_sync_) forget_silent_nodes(now);
-    snapshots_.keep(model_, now);
+    if (remember_at_once_) snapshots_.touch();
+    snapshots_.keep(model_, now, std::exchange(remember_at_once_, false));
     counts_.keep(kernel_.traffic(), now.monotonic);
     // On its way out, and nobody sends to it any more: the next pass takes the device down.
     if (drain_.steer(model_, kernel_.mirror(), store_in_sync_, now.monotonic))
@@ -432,7 +434,7 @@ void Reconciler::tell_downgrades(const std::map<std::string, Reason>& downgrades
                {"cause", std::string(to_string(cause))},
                {"consequence", std::move(consequence)}});
     metrics_.count_downgrade(to_string(cause));
-    snapshots_.touch();
+    remember_at_once_ = true;
   }
 }
 

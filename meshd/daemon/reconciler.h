@@ -133,10 +133,11 @@ class Reconciler {
   bool adopted_ = false;         // what was running at the start has been taken over
   bool read_everything_ = true;  // the mirror cannot be trusted
   bool sample_now_ = true;
-  bool device_is_new_ = false;  // made or found in this pass
-  bool again_at_once_ = false;  // the device went away under the last plan
-  HeldBack held_;               // what the last passes left undone
-  std::string device_problem_;  // why the device cannot be used although it exists
+  bool device_is_new_ = false;     // made or found in this pass
+  bool remember_at_once_ = false;  // who was encrypted: whoever kills meshd now must not undo it
+  bool again_at_once_ = false;     // the device went away under the last plan
+  HeldBack held_;                  // what the last passes left undone
+  std::string device_problem_;     // why the device cannot be used although it exists
   std::optional<MonotonicTime> device_problem_since_;
   std::string dry_run_text_;
   bool store_seen_ = false;

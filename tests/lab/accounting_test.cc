@@ -58,7 +58,8 @@ TEST_P(Accounts, APeerThatDrainsIsBlockedWhereItMayNotWithdrawUntilAnOperatorAll
   Capture capture(lab);
   ASSERT_EQ(lab[1].meshctl({"drain", "--no-wait"}).exit_code, 0);
   ASSERT_TRUE(lab[0].wait_for_state("node-b", "blocked", kSoon));
-  EXPECT_EQ(lab[0].peer("node-b")["downgrade"]["cause"], "no-public-key");
+  EXPECT_EQ(lab[0].peer("node-b")["downgrade"]["cause"], "peer-unsupported")
+      << "it says that it is drained";
   EXPECT_THAT(lab[0].log(), HasSubstr("was encrypted and is so no more"));
   lab[0].kill();
   lab[0].start();

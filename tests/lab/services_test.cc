@@ -59,8 +59,13 @@ class Server {
 // One connection, as connection tracking sees it: one socket, connected.
 class Client {
  public:
-  Client(const NetworkNamespace& network, const IpAddress& target, std::uint16_t port)
+  Client(const NetworkNamespace& network, const IpAddress& target, std::uint16_t port,
+         const std::optional<IpAddress>& source = std::nullopt)
       : socket_(network.socket(AF_INET, SOCK_DGRAM, 0)) {
+    if (source) {
+      const SocketAddress here(*source, 0);
+      if (::bind(socket_.get(), here.raw(), here.size()) != 0) throw LabError("bind the client");
+    }
     const SocketAddress there(target, port);
     if (::connect(socket_.get(), there.raw(), there.size()) != 0) throw LabError("no route");
   }
@@ -191,8 +196,9 @@ TEST_P(Services, OverlaysBetweenTheNodesGoOnAsBefore) {
     const IpAddress there = *IpAddress::parse(net + ".2.2");
     const Server server(lab[1].workload(), there);
     Capture capture(lab);
-    const Client client(lab[0].workload().network(), there, kPort);
-    for (int i = 0; i < 20; ++i) EXPECT_NE(client.ask(1372), "") << kind;
+    const Client client(lab[0].workload().network(), there, kPort,
+                        IpAddress::parse(net + ".1.2").value());
+    for (int i = 0; i < 20; ++i) ASSERT_NE(client.ask(1372), "") << kind;
     const Verdict verdict = capture.between("node-a", "node-b");
     EXPECT_GE(verdict.ab.host, 20U) << "from host to host, as before: " << verdict.to_string();
     EXPECT_EQ(verdict.plaintext(), 0U) << verdict.to_string();
