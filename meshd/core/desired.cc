@@ -211,6 +211,7 @@ NftSpec nft_spec(const LocalNode& local) {
   NftSpec spec{local.device_name, local.fwmark};
   if (!local.former_ports.empty() || local.host_traffic) spec.listen_port = local.listen_port;
   spec.former_ports = local.former_ports;
+  spec.pins = local.connection_tracking;
   spec.host_traffic = local.host_traffic;
   if (local.host_traffic) spec.failsafe = local.failsafe;
   return spec;

@@ -30,7 +30,8 @@ struct LocalNode {
   bool host_traffic = false;
   std::vector<FailsafePort> failsafe;  // with host traffic: what takes the underlay all the same
   Duration fallback_after{};
-  std::uint16_t keepalive = 0;  // seconds, of proven peers
+  bool allow_withdrawal = true;  // false: who was encrypted is not sent to in plaintext
+  std::uint16_t keepalive = 0;   // seconds, of proven peers
 
   Backend backend = Backend::kNone;
   PublicKey key;         // zero without WireGuard
@@ -47,6 +48,7 @@ struct LocalNode {
   std::uint32_t table_t = 0;  // the peers' addresses for what this host itself sends
   std::uint32_t rule_priority = 0;
   bool ipv6 = true;                        // this kernel has IPv6
+  bool connection_tracking = false;        // somebody here uses it already
   std::set<std::string> underlay_links;    // those that hold an underlay address
   std::set<std::string> unnumbered_links;  // of these, those without any IPv4 address
   friend bool operator==(const LocalNode&, const LocalNode&) = default;

@@ -69,7 +69,7 @@ constexpr std::size_t kStateColumn = 1;
 constexpr std::size_t kReasonColumn = 2;
 constexpr std::size_t kNarrowColumns = 8;
 
-constexpr std::array<Column, 16> kColumns{{
+constexpr std::array<Column, 17> kColumns{{
     {"NODE", false, [](const PeerStatus& p, WallTime) { return escape_controls(p.node); }},
     {"STATE", false, [](const PeerStatus& p, WallTime) { return std::string(to_string(p.state)); }},
     {"REASON", false,

@@ -48,6 +48,8 @@ class SnapshotKeeper {
   std::vector<EncryptionPolicy> policies() const {
     return port_.found ? port_.found->policies : std::vector<EncryptionPolicy>();
   }
+  // At the start: who was encrypted, which counts whether or not the store answers.
+  void tell(MeshModel& model) const;
   void on_store_update(const StoreUpdate& update);
   // The records of the snapshot that the store's first answer does not have, as records that came
   // and went: the model keeps those closed that must encrypt. Before on_store_update(), which gives
