@@ -6,8 +6,11 @@ export PATH=$PATH:/usr/sbin:/sbin
 
 build_packages="g++ cmake make ninja-build pkg-config libmnl-dev libnl-3-dev libnl-route-3-dev libnftnl-dev
   libnftables-dev libsodium-dev libyaml-cpp-dev libspdlog-dev libfmt-dev libsystemd-dev nlohmann-json3-dev libcli11-dev
-  prometheus-cpp-dev libcpp-httplib-dev libgtest-dev libgmock-dev libbenchmark-dev"
+  prometheus-cpp-dev libcpp-httplib-dev libcurl4-openssl-dev libgrpc++-dev libprotobuf-dev protobuf-compiler
+  protobuf-compiler-grpc libgtest-dev libgmock-dev libbenchmark-dev"
 lab_packages="iproute2 nftables wireguard-tools wireguard-go iputils-ping procps util-linux kmod"
+store_packages="etcd-server etcd-client openssl"
+api_server_packages="golang-go dpkg-dev rsync jq make"
 vm_packages="qemu-system-x86 busybox-static kmod binutils"
 check_packages="clang-format-14"
 full_packages="clang-14 clang-tidy-14 libclang-rt-14-dev"

@@ -140,6 +140,27 @@ ctests() { # SUITE BUILD [CTEST OPTION…]
   count "$suite" "$report" "$code"
 }
 
+# The API server is built once for a machine, beside everything else; see the head of the script.
+start_api_server_build() {
+  nice -n 19 netns-harness/kubernetes/build-apiserver.sh >"$results/build-apiserver.log" 2>&1 &
+  api_server_build=$!
+}
+
+kubernetes() { # SUITE BUILD
+  local suite=$1 build=$2 report code=0
+  wanted "$suite" || return 0
+  say "$suite"
+  started=$SECONDS
+  if ! wait "$api_server_build"; then
+    echo "!!! $(tail -n 1 "$results/build-apiserver.log")" >&2
+    skips+=("$suite: $(tail -n 1 "$results/build-apiserver.log")")
+  fi
+  report=$results/${suite//[^a-z0-9]/-}.xml
+  as_root env HOME="$HOME" ${XDG_CACHE_HOME:+XDG_CACHE_HOME="$XDG_CACHE_HOME"} timeout 900 \
+    "$build/tests/kubernetes/kubernetes_test" --gtest_brief=1 --gtest_output="xml:$report" || code=$?
+  count "$suite" "$report" "$code"
+}
+
 lab_filter() { $matrix && echo '*' || echo '-Matrix/*'; }
 
 lab() { # SUITE BUILD
@@ -155,7 +176,8 @@ lab() { # SUITE BUILD
 
 # Emulation is slow: the quick tier leaves out what does not depend on the kind of WireGuard and has run natively.
 kernel_programs() { echo wireguard_kernel_test lab_test; ! $matrix || echo dataplane_system_test; }
-kernel_filter() { $matrix && echo '*' || echo '-Matrix/*:*Hostile.*:Demo.*:Infrastructure.*:ChaosRun.*:Fault*:Judge*:Order*:Growth*:*Mtu.AHop*'; }
+# The servers of stores are not in the machine, and do not depend on the kernel.
+kernel_filter() { $matrix && echo '-*OnEtcd.*:*OnKubernetes.*' || echo '-*OnEtcd.*:*OnKubernetes.*:Matrix/*:*Hostile.*:Demo.*:Infrastructure.*:ChaosRun.*:Fault*:Judge*:Order*:Growth*:*Mtu.AHop*'; }
 
 # The programs whose tests need a kernel with WireGuard, on such a kernel.
 on_the_kernel() { # KERNEL BUILD
@@ -218,7 +240,10 @@ finish() {
 }
 
 # shellcheck disable=SC2086
-need $build_packages $lab_packages $check_packages $($vm && echo $vm_packages || true) $($full && echo $full_packages || true)
+need $build_packages $lab_packages $store_packages $api_server_packages $check_packages $($vm && echo $vm_packages || true) $($full && echo $full_packages || true)
+
+command -v kubectl >/dev/null || need kubernetes-client
+start_api_server_build
 
 try_build() { # PRESET: whether it builds; a failure is counted
   started=$SECONDS
@@ -236,6 +261,7 @@ if ! try_build release; then
 fi
 check "clang-format" formatted
 ctests "unit and system tests" build/release
+kubernetes "kubernetes" build/release
 lab "lab" build/release
 if $vm; then
   on_the_kernel 6.1 build/release

@@ -33,6 +33,13 @@ void MeshModel::set_path(const std::string& node, std::optional<MeasuredPath> pa
   if (peer != peers_.end() && peer->second.set_path(path)) dirty_.insert(node);
 }
 
+void MeshModel::ask(const std::string& node) {
+  const auto peer = peers_.find(node);
+  if (peer == peers_.end()) return;
+  peer->second.show_endpoint();
+  dirty_.insert(node);
+}
+
 void MeshModel::mark_all_dirty() {
   for (const auto& [node, peer] : peers_) dirty_.insert(node);
 }

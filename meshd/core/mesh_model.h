@@ -40,6 +40,8 @@ class MeshModel {
                Instant now);
   // What the way to a peer was found to carry; see Peer::set_path.
   void set_path(const std::string& node, std::optional<MeasuredPath> path);
+  // Sends one keepalive to a peer: it starts a handshake where the session has ended.
+  void ask(const std::string& node);
   void mark_all_dirty();
 
   // --- decisions ---

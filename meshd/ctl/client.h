@@ -20,6 +20,7 @@ class Client {
   // ready to be sent: see escape_path.
   Result<std::string> get(const std::string& path) const { return request("GET", path); }
   Result<std::string> post(const std::string& path) const { return request("POST", path); }
+  Result<std::string> remove(const std::string& path) const { return request("DELETE", path); }
 
  private:
   Result<std::string> request(const std::string& method, const std::string& path) const;

@@ -7,6 +7,7 @@
 
 #include "meshd/ctl/commands.h"
 #include "meshd/ctl/output.h"
+#include "meshd/ctl/store_commands.h"
 
 namespace mesh::ctl {
 namespace {
@@ -32,6 +33,8 @@ struct Arguments {
   std::string peer_output = "text";
   std::string nodes_output = "table";
   std::string shell;
+  NodeDeletion deletion;
+  StoreCopy copy;
   bool changes = false;  // the command makes meshd act, and waits for the outcome
   std::function<Result<ExitCode>(const Client&)> chosen;
 };
@@ -124,6 +127,36 @@ void add_drain(CLI::App& app, Arguments& arguments) {
   });
 }
 
+void add_node(CLI::App& app, Arguments& arguments) {
+  CLI::App* group = app.add_subcommand("node", "acts on one node's record in the store");
+  group->require_subcommand(1);
+  CLI::App* command = group->add_subcommand(
+      "delete", "delete the record of a node that is gone for good; asks before");
+  command->add_option("NODE", arguments.deletion.node, "its name")->required();
+  command->add_flag("-y,--yes", arguments.deletion.yes, "do not ask");
+  command->add_flag("--force", arguments.deletion.force, "though it seems to live");
+  command->callback([&arguments] {
+    arguments.changes = true;
+    arguments.chosen = [&arguments](const Client& client) {
+      return delete_node(client, arguments.deletion);
+    };
+  });
+}
+
+void add_store(CLI::App& app, Arguments& arguments) {
+  CLI::App* group = app.add_subcommand("store", "acts on whole stores");
+  group->require_subcommand(1);
+  CLI::App* command = group->add_subcommand(
+      "copy", "copy nodes and policies from one store to another; asks no meshd");
+  command->add_option("--from", arguments.copy.from, "a meshd.yaml that names the store to read")
+      ->required();
+  command->add_option("--to", arguments.copy.to, "a meshd.yaml that names the store to write")
+      ->required();
+  command->callback([&arguments] {
+    arguments.chosen = [&arguments](const Client&) { return copy_store(arguments.copy); };
+  });
+}
+
 void add_completion(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("completion", "print the completion script for a shell");
   command->add_option("SHELL", arguments.shell, "bash, zsh or fish")
@@ -151,6 +184,8 @@ void describe(CLI::App& app, Arguments& arguments) {
   add_nodes(app, arguments);
   add_simple(app, arguments);
   add_drain(app, arguments);
+  add_node(app, arguments);
+  add_store(app, arguments);
   add_completion(app, arguments);
 }
 

@@ -20,6 +20,7 @@ constexpr const char* kHtmlType = "text/html; charset=utf-8";
 constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr std::string_view kPeerPrefix = "/v1/peers/";
 constexpr std::string_view kPolicyPrefix = "/v1/policies/";
+constexpr std::string_view kNodePrefix = "/v1/nodes/";
 
 std::string text_of(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -98,7 +99,7 @@ class Routes {
     bool local;
     Handler handler;
   };
-  static const std::array<Route, 14> kRoutes;
+  static const std::array<Route, 15> kRoutes;
 
   static bool matches(const Route& route, std::string_view path) {
     const bool below = route.path.size() > 1 && route.path.ends_with('/');
@@ -214,6 +215,20 @@ class Routes {
     });
   }
 
+  HttpReply delete_node(const HttpRequest& request) {
+    constexpr std::string_view kForce = "/force";
+    std::string name(name_in(request, kNodePrefix));
+    if (name.ends_with(kForce)) {
+      name.resize(name.size() - kForce.size());
+    } else if (auto may = backend_.command("may-delete", {{"node", name}}); !may) {
+      return failure(may.error());
+    }
+    return with_store([&](StoreAdmin& store) -> Result<Json> {
+      if (auto deleted = store.delete_node(name); !deleted) return deleted.error();
+      return Json{{"result", "record of node " + name + " deleted"}};
+    });
+  }
+
   // Here, on the API's thread, which may block: the loop goes on meanwhile.
   HttpReply with_store(const std::function<Result<Json>(StoreAdmin&)>& act) {
     if (options_.store == nullptr) return failure(501, "this meshd cannot write to its store");
@@ -228,7 +243,7 @@ class Routes {
   std::mutex store_mutex_;
 };
 
-const std::array<Routes::Route, 14> Routes::kRoutes{{
+const std::array<Routes::Route, 15> Routes::kRoutes{{
     {"GET", "/", false, &Routes::get_page},
     {"GET", "/healthz", false, &Routes::get_live},
     {"GET", "/readyz", false, &Routes::get_ready},
@@ -243,6 +258,7 @@ const std::array<Routes::Route, 14> Routes::kRoutes{{
     {"GET", "/v1/policies", true, &Routes::get_policies},
     {"PUT", kPolicyPrefix, true, &Routes::put_policy},
     {"DELETE", kPolicyPrefix, true, &Routes::delete_policy},
+    {"DELETE", kNodePrefix, true, &Routes::delete_node},
 }};
 
 class TwoListenerServer : public ApiServer {

@@ -30,7 +30,9 @@ inline constexpr std::size_t kMaxConfigBytes = std::size_t{1} << 20;
 inline constexpr std::string_view kDefaultConfigFile = "/etc/meshd/meshd.yaml";
 
 struct NodeConfig {
-  std::string name;  // never empty: the lower-cased host name when the file names none
+  // Never empty: where the file names none, the environment's MESHD_NODE_NAME, else the host name,
+  // in lower case.
+  std::string name;
   std::vector<IpAddress> addresses;  // in the file's order; empty: those of the default route
   std::vector<Cidr> cidrs;           // in the file's order
   std::map<std::string, std::string> labels;
@@ -56,8 +58,9 @@ struct EtcdStoreConfig {
 };
 
 struct KubernetesStoreConfig {
-  std::filesystem::path kubeconfig;  // "": the in-cluster service account
-  std::string node_name;             // "": node.name
+  std::filesystem::path kubeconfig;        // "": the in-cluster service account
+  std::filesystem::path patch_kubeconfig;  // who writes this machine's Node; "": who reads
+  std::string node_name;                   // "": node.name, which it stands for otherwise
   friend bool operator==(const KubernetesStoreConfig&, const KubernetesStoreConfig&) = default;
 };
 
@@ -158,7 +161,8 @@ using ConfigResult = std::variant<Config, ConfigProblems>;
 ConfigResult parse_config(std::string_view text, std::string_view file_name,
                           std::string_view host_name);
 
-// Reads the file, then the same with this machine's host name. A file that cannot be read is one
+// Reads the file, then the same with the environment's MESHD_NODE_NAME, which a pod gets from its
+// cluster, else this machine's host name. A file that cannot be read is one
 // problem without a line. An empty file is all defaults.
 ConfigResult load_config(const std::filesystem::path& path);
 

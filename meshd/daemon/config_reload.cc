@@ -42,6 +42,8 @@ void compare_store(ChangedKeys& changed, const StoreConfig& running, const Store
     case StoreType::kKubernetes:
       changed.compare("store.kubernetes.kubeconfig", running.kubernetes.kubeconfig,
                       wanted.kubernetes.kubeconfig);
+      changed.compare("store.kubernetes.patchKubeconfig", running.kubernetes.patch_kubeconfig,
+                      wanted.kubernetes.patch_kubeconfig);
       changed.compare("store.kubernetes.nodeName", running.kubernetes.node_name,
                       wanted.kubernetes.node_name);
       break;

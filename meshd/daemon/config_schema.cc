@@ -115,6 +115,7 @@ void read_etcd(ConfigSection& section, bool in_use, EtcdStoreConfig& etcd) {
 
 void read_kubernetes(ConfigSection& section, KubernetesStoreConfig& kubernetes) {
   section.path("kubeconfig", kubernetes.kubeconfig, true);
+  section.path("patchKubeconfig", kubernetes.patch_kubeconfig, true);
   if (section.text("nodeName", kubernetes.node_name) && !kubernetes.node_name.empty())
     section.accept("nodeName", check_node_name(kubernetes.node_name));
 }
@@ -244,11 +245,31 @@ void read_log(ConfigSection& section, LogConfig& log) {
 
 }  // namespace
 
+namespace {
+
+// In Kubernetes a node has the name of its Node.
+void take_kubernetes_name(ConfigReader& reader, const YamlPlace& name_place, Config& config) {
+  const std::string& wanted = config.store.kubernetes.node_name;
+  if (config.store.type != StoreType::kKubernetes || wanted.empty()) return;
+  if (name_place.line > 0 && config.node.name != wanted)
+    reader.refuse(name_place, "node.name",
+                  fmt::format("differs from store.kubernetes.nodeName ({}): a node has the name of "
+                              "its Node; keep one of them",
+                              in_quotes(wanted)));
+  config.node.name = wanted;
+}
+
+}  // namespace
+
 void read_config(ConfigReader& reader, std::string_view host_name, Config& config) {
   const YamlNode& root = reader.tree().root();
   YamlPlace store_place;
+  YamlPlace name_place;
   ConfigSection::read(reader, &root, root.place, "", [&](ConfigSection& file) {
-    file.section("node", [&](auto& s) { read_node(s, reader, host_name, config.node); });
+    file.section("node", [&](auto& s) {
+      read_node(s, reader, host_name, config.node);
+      name_place = s.place_of("name");
+    });
     file.section("store", [&](auto& s) { read_store(s, config.store, store_place); });
     file.section("wireguard", [&](auto& s) { read_wireguard(s, config.wireguard); });
     file.section("encryption", [&](auto& s) { read_encryption(s, config.encryption); });
@@ -257,6 +278,7 @@ void read_config(ConfigReader& reader, std::string_view host_name, Config& confi
     file.section("api", [&](auto& s) { read_api(s, config.api); });
     file.section("log", [&](auto& s) { read_log(s, config.log); });
   });
+  take_kubernetes_name(reader, name_place, config);
 }
 
 std::filesystem::path snapshot_path(const Config& config) {

@@ -96,6 +96,7 @@ Result<void> Daemon::open() {
   options.version = kVersion;
   options.drain_file = config_.keys.directory / "drained";
   options.publish = [this](NodeRecord record) { store_->publish(std::move(record)); };
+  options.forget = [this](const std::string& node) { store_->forget(node); };
   options.report = [this](std::shared_ptr<const Status> status) {
     status_.store(std::move(status));
   };
@@ -235,20 +236,26 @@ ServiceHealth Daemon::health() {
   return health;
 }
 
-Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&) {
+Result<std::string> Daemon::command(std::string_view name, const nlohmann::json& arguments) {
   if (stopping_) return make_error(ErrorCode::kUnavailable, "meshd is stopping");
   auto promise = std::make_shared<std::promise<Result<std::string>>>();
   auto answer = promise->get_future();
-  loop_->post([this, promise, name = std::string(name)] { promise->set_value(execute(name)); });
+  loop_->post([this, promise, name = std::string(name), node = arguments.value("node", "")] {
+    promise->set_value(execute(name, node));
+  });
   if (answer.wait_for(kCommandTimeout) != std::future_status::ready)
     return make_error(ErrorCode::kTimeout, "meshd is busy: it did not answer within {} s",
                       kCommandTimeout.count());
   return answer.get();
 }
 
-Result<std::string> Daemon::execute(const std::string& name) {
+Result<std::string> Daemon::execute(const std::string& name, const std::string& node) {
   if (name == "reload") return reload();
   if (name == "plan") return reconciler_->preview();
+  if (name == "may-delete") {
+    auto allowed = reconciler_->may_delete(node);
+    return allowed ? Result<std::string>(std::string()) : allowed.error();
+  }
   const bool drain = name == "drain";
   if (!drain && name != "resume")
     return make_error(ErrorCode::kUnsupported, "this meshd has no command '{}'", name);

@@ -52,7 +52,7 @@ class Daemon final : private ApiBackend {
   std::shared_ptr<const Status> status() override;
   ServiceHealth health() override;
   Result<std::string> command(std::string_view name, const nlohmann::json& arguments) override;
-  Result<std::string> execute(const std::string& name);
+  Result<std::string> execute(const std::string& name, const std::string& node);
 
   Config config_;
   std::filesystem::path config_file_;

@@ -90,6 +90,29 @@ std::vector<IpAddress> UnderlayAddresses::find(const Mirror& mirror,
   return last;  // the interface may be on its way back
 }
 
+void fill_from_node_object(LocalNode& local, const NodeRecord* own, const LocalNode& last,
+                           const Mirror& mirror, Problems& problems) {
+  const std::vector<Cidr> configured = local.cidrs;
+  if (own != nullptr)
+    local.cidrs = own->cidrs;
+  else if (!last.cidrs.empty())
+    local.cidrs = last.cidrs;
+  const auto as_set = [](const std::vector<Cidr>& cidrs) {
+    return std::set(cidrs.begin(), cidrs.end());
+  };
+  if (own != nullptr && !configured.empty() && as_set(configured) != as_set(own->cidrs))
+    problems.note("node",
+                  "node.cidrs differs from the podCIDRs of this machine's Node, which count: "
+                  "take node.cidrs out of the configuration");
+  else
+    problems.clear("node");
+  if (own == nullptr || !local.addresses.empty()) return;
+  for (const IpAddress& address : own->addresses)
+    if (std::any_of(mirror.addresses().begin(), mirror.addresses().end(),
+                    [&](const LocalAddress& here) { return here.address == address; }))
+      local.addresses.push_back(address);
+}
+
 void fill_from_links(LocalNode& local, const Config& config, const Mirror& mirror) {
   local.host_addresses.clear();
   local.underlay_links.clear();

@@ -8,6 +8,7 @@
 #include "core/local_node.h"
 #include "core/mirror.h"
 #include "mesh/dataplane.h"
+#include "mesh/node_record.h"
 #include "meshd/daemon/config.h"
 #include "meshd/daemon/problems.h"
 
@@ -35,6 +36,13 @@ class UnderlayAddresses {
   std::set<LocalAddress> searched_;
   MonotonicTime again_{};
 };
+
+// Where this node's record is its Kubernetes Node: its podCIDRs are this node's prefixes, whatever
+// the configuration says, for they are what the peers read; so are its addresses, those of them
+// that this host has, where the configuration names none. `own`: null while the Node is not known;
+// then `last` holds.
+void fill_from_node_object(LocalNode& local, const NodeRecord* own, const LocalNode& last,
+                           const Mirror& mirror, Problems& problems);
 
 // Fills what depends on the links and addresses of this host: host_addresses, the device's MTU, the
 // underlay's links.

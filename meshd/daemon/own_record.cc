@@ -61,7 +61,8 @@ void OwnRecord::set(NodeRecord wanted) {
 }
 
 // Annotations of others in my record are theirs.
-bool OwnRecord::equal(const NodeRecord& stored, const NodeRecord& mine) {
+bool OwnRecord::equal(const NodeRecord& stored, const NodeRecord& mine) const {
+  if (annotations_only_) return stored.name == mine.name && ours(stored) == ours(mine);
   return stored.name == mine.name && stored.addresses == mine.addresses &&
          stored.cidrs == mine.cidrs && stored.labels == mine.labels && stored.problems.empty() &&
          ours(stored) == ours(mine);

@@ -25,7 +25,9 @@ NodeRecord make_own_record(const LocalNode& local, const std::map<std::string, s
 class OwnRecord {
  public:
   using Publish = std::function<void(NodeRecord)>;
-  explicit OwnRecord(Publish publish) : publish_(std::move(publish)) {}
+  // `annotations_only`: the rest of the record is not this node's to write (a Kubernetes Node's).
+  explicit OwnRecord(Publish publish, bool annotations_only = false)
+      : publish_(std::move(publish)), annotations_only_(annotations_only) {}
 
   void set(NodeRecord wanted);
   // `stored`: null when the store has none, or an unreadable one; `in_sync`: the store answers now.
@@ -35,11 +37,12 @@ class OwnRecord {
   const std::string& conflict() const { return conflict_; }
 
  private:
-  static bool equal(const NodeRecord& stored, const NodeRecord& mine);
+  bool equal(const NodeRecord& stored, const NodeRecord& mine) const;
   bool is_earlier(const NodeRecord& stored) const;
   void note_overwritten(bool readable);
 
   Publish publish_;
+  bool annotations_only_;
   NodeRecord wanted_;
   std::deque<NodeRecord> earlier_;  // what this node wanted before, and wrote
   bool published_ = false;          // wanted_ was handed to the store

@@ -38,7 +38,7 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       options_(std::move(options)),
       kernel_(dataplane),
       device_(dataplane, metrics, problems_),
-      own_record_(options_.publish),
+      own_record_(options_.publish, config_.store.type == StoreType::kKubernetes),
       drain_(options_.drain_file, problems_),
       addresses_(dataplane, problems_),
       diversions_(dataplane, problems_),
@@ -60,6 +60,7 @@ void Reconciler::on_store_update(const StoreUpdate& update) {
   const Instant now = clock_.now();
   const std::size_t changes = model_.apply(update, now);
   snapshots_.on_store_update(update);
+  silent_nodes_.on_store_update(update);
   metrics_.count_store_events(changes);
   if (changes != 0) store_changed_ = now.wall;
   if (!store_seen_ || update.in_sync != store_in_sync_) {
@@ -121,6 +122,7 @@ MonotonicTime Reconciler::pass() {
     decide(now);
     // On the word of a snapshot nothing is published: the store may hold what another wrote since.
     if (model_.store_answered()) keep_own_record(now);
+    if (store_in_sync_) forget_silent_nodes(now);
     snapshots_.keep(model_, now);
     // On its way out, and nobody sends to it any more: the next pass takes the device down.
     if (drain_.steer(model_, kernel_.mirror(), store_in_sync_, now.monotonic))
@@ -212,6 +214,8 @@ void Reconciler::update_local(Instant now) {
   LocalNode local = local_from_config(config_);
   local.former_ports = former_ports_.at(now.monotonic);
   const Mirror& mirror = kernel_.mirror();
+  if (config_.store.type == StoreType::kKubernetes)
+    fill_from_node_object(local, model_.own_record(), model_.local(), mirror, problems_);
   if (local.addresses.empty())
     local.addresses = addresses_.find(mirror, model_.local().addresses, now.monotonic);
   fill_from_links(local, config_, mirror);
@@ -345,6 +349,27 @@ void Reconciler::keep_own_record(Instant now) {
   }
 }
 
+void Reconciler::forget_silent_nodes(Instant now) {
+  if (!options_.forget) return;
+  const SilentNodes::Acts acts =
+      silent_nodes_.decide(model_, kernel_.mirror(), config_.store.forget_after, now);
+  for (const std::string& node : acts.ask) model_.ask(node);
+  if (!acts.ask.empty()) again_at_once_ = true;
+  for (const std::string& node : acts.forget) {
+    log::info("the node has been silent for too long: its record is removed", {{"peer", node}});
+    options_.forget(node);
+  }
+}
+
+Result<void> Reconciler::may_delete(const std::string& node) const {
+  const std::string alive =
+      node == model_.local().name
+          ? node + " is this node itself, and would publish its record again"
+          : silent_nodes_.signs_of_life(node, model_, kernel_.mirror(), clock_.now().wall);
+  if (alive.empty()) return {};
+  return make_error(ErrorCode::kBusy, "{}: --force deletes its record all the same", alive);
+}
+
 // The record says what is known to be so: nothing of a device that is on its way, and a key only
 // when the device works.
 bool Reconciler::record_may_change(Instant now) const {
@@ -427,6 +452,7 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   consider(model_.deadline(now.monotonic));
   consider(drain_.next());
   consider(former_ports_.next());
+  consider(silent_nodes_.next());
   // Whatever is late, the loop breathes.
   return std::max(next, now.monotonic + kShortestPause);
 }

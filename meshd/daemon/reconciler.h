@@ -32,6 +32,7 @@
 #include "meshd/daemon/own_record.h"
 #include "meshd/daemon/path_prober.h"
 #include "meshd/daemon/problems.h"
+#include "meshd/daemon/silent_nodes.h"
 #include "meshd/daemon/snapshot_keeper.h"
 
 namespace mesh {
@@ -41,6 +42,7 @@ struct ReconcilerOptions {
   WallTime key_created{};
   std::string version;
   std::function<void(NodeRecord)> publish;                    // to the store
+  std::function<void(const std::string&)> forget = {};        // in the store; none: nobody is
   std::function<void(std::shared_ptr<const Status>)> report;  // after each pass
   std::filesystem::path drain_file;  // keeps that the node is drained; empty: nothing does
   SnapshotPort snapshots;            // what is there, and how to save
@@ -61,6 +63,9 @@ class Reconciler {
   // the way.
   Result<void> drain();
   Result<void> resume();
+
+  // kBusy: the node lives, by what the store or its tunnel says, and its record is of use.
+  Result<void> may_delete(const std::string& node) const;
 
   // Acts on all that was recorded. Returns when to call again if nothing else happens.
   MonotonicTime pass();
@@ -89,6 +94,7 @@ class Reconciler {
   bool device_vanished_meanwhile(const std::vector<Result<void>>& results);
   void note_results(const Plan& plan, const std::vector<Result<void>>& results, Instant now);
   void keep_own_record(Instant now);
+  void forget_silent_nodes(Instant now);
   bool record_may_change(Instant now) const;
   void report(Instant now);
   void log_changes(const std::vector<std::string>& nodes);
@@ -113,6 +119,7 @@ class Reconciler {
   FormerPorts former_ports_;
   Diversions diversions_;
   SnapshotKeeper snapshots_;
+  SilentNodes silent_nodes_;
   Drift drift_;
   Touched touched_;
 

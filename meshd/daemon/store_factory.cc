@@ -2,14 +2,24 @@
 
 #include "meshd/store/directory_admin.h"
 #include "meshd/store/directory_store.h"
+#include "meshd/store/etcd/etcd_admin.h"
+#include "meshd/store/etcd/etcd_store.h"
+#include "meshd/store/kubernetes/kubernetes_admin.h"
+#include "meshd/store/kubernetes/kubernetes_store.h"
 
 namespace mesh {
 namespace {
 
-Error not_there(const Config& config) {
-  return make_error(ErrorCode::kUnsupported,
-                    "store.type: this meshd has no {} store: use directory",
-                    to_string(config.store.type));
+EtcdOptions etcd_options(const EtcdStoreConfig& config) {
+  EtcdOptions options;
+  options.endpoints = config.endpoints;
+  options.prefix = config.prefix;
+  options.ca_file = config.ca_file;
+  options.cert_file = config.cert_file;
+  options.key_file = config.key_file;
+  options.username = config.username;
+  options.password_file = config.password_file;
+  return options;
 }
 
 }  // namespace
@@ -19,11 +29,19 @@ Result<std::unique_ptr<NodeStore>> make_store(const Config& config) {
     case StoreType::kDirectory:
       return std::unique_ptr<NodeStore>(
           std::make_unique<DirectoryStore>(config.store.directory.path));
-    case StoreType::kEtcd:
-    case StoreType::kKubernetes:
-      break;
+    case StoreType::kEtcd: {
+      EtcdOptions options = etcd_options(config.store.etcd);
+      if (auto checked = check_etcd_files(options); !checked) return checked.error();
+      return std::unique_ptr<NodeStore>(std::make_unique<EtcdStore>(std::move(options)));
+    }
+    case StoreType::kKubernetes: {
+      KubernetesStoreOptions options;
+      options.kubeconfig = config.store.kubernetes.kubeconfig;
+      options.patch_kubeconfig = config.store.kubernetes.patch_kubeconfig;
+      return std::unique_ptr<NodeStore>(std::make_unique<KubernetesStore>(options));
+    }
   }
-  return not_there(config);
+  return make_error(ErrorCode::kInternal, "store.type: not a kind of store");
 }
 
 Result<std::unique_ptr<StoreAdmin>> make_store_admin(const Config& config) {
@@ -31,11 +49,16 @@ Result<std::unique_ptr<StoreAdmin>> make_store_admin(const Config& config) {
     case StoreType::kDirectory:
       return std::unique_ptr<StoreAdmin>(
           std::make_unique<DirectoryAdmin>(config.store.directory.path));
-    case StoreType::kEtcd:
+    case StoreType::kEtcd: {
+      EtcdOptions options = etcd_options(config.store.etcd);
+      if (auto checked = check_etcd_files(options); !checked) return checked.error();
+      return std::unique_ptr<StoreAdmin>(std::make_unique<EtcdAdmin>(std::move(options)));
+    }
     case StoreType::kKubernetes:
-      break;
+      return std::unique_ptr<StoreAdmin>(
+          std::make_unique<KubernetesAdmin>(config.store.kubernetes.kubeconfig));
   }
-  return not_there(config);
+  return make_error(ErrorCode::kInternal, "store.type: not a kind of store");
 }
 
 }  // namespace mesh

@@ -89,6 +89,7 @@ Lab::Lab(LabSpec spec) : spec_(std::move(spec)) {
     fs::create_directory(directory() + "/nodes");
     store_ = std::make_unique<RecordStore>(directory() + "/store");
     make_underlay();
+    if (spec_.store != StoreKind::kDirectory) make_store_host();
     int index = 0;
     for (const auto& node : spec_.nodes) make_node(node, ++index);
     if (spec_.outside_client) make_outside();
@@ -190,14 +191,28 @@ void Lab::make_node(const NodeSpec& spec, int index) {
   nodes_.push_back(std::move(node));
 }
 
-void Lab::make_outside() {
-  NetworkNamespace network = make_network("outside");
+NetworkNamespace Lab::make_host(const std::string& name, int index) {
+  NetworkNamespace network = make_network(name);
   underlay_->ip(fmt::format(
-      "link add outside mtu {0} type veth peer name eth0 mtu {0} netns {1}\nlink set outside "
-      "master br0 up\n",
-      spec_.underlay_mtu, network.path()));
+      "link add {0} mtu {1} type veth peer name eth0 mtu {1} netns {2}\nlink set {0} master br0 "
+      "up\n",
+      name, spec_.underlay_mtu, network.path()));
   network.ip("link set eth0 addrgenmode none\nlink set eth0 up\n" +
-             underlay_addresses(plan::kOutsideIndex, spec_.underlay));
+             underlay_addresses(index, spec_.underlay));
+  return network;
+}
+
+void Lab::make_store_host() {
+  store_host_ = std::make_unique<NetworkNamespace>(make_host("store", plan::kStoreIndex));
+  const Family family = list(spec_.underlay).front();
+  store_server_ =
+      make_store_server(spec_.store, *store_host_, plan::underlay(plan::kStoreIndex, family),
+                        directory() + "/server");
+  store_server_->start();
+}
+
+void Lab::make_outside() {
+  NetworkNamespace network = make_host("outside", plan::kOutsideIndex);
   std::vector<IpAddress> addresses;
   for (const Family family : list(spec_.underlay))
     addresses.push_back(plan::underlay(plan::kOutsideIndex, family));
@@ -219,6 +234,12 @@ void Lab::configure(Node& node) {
   config["keys"]["directory"] = node.directory() + "/keys";
   config["log"]["level"] = "debug";
   node.configure(YAML::Dump(config));
+  if (!store_server_) return;
+  node.configure(store_server_->configuration(node.name()));
+  std::vector<Cidr> cidrs;
+  for (const Family family : list(spec_.workloads))
+    cidrs.push_back(plan::prefix(node.index(), family));
+  store_server_->admit(node.name(), node.addresses_, cidrs);
 }
 
 Node& Lab::node(const std::string& name) {
@@ -235,6 +256,11 @@ Workload& Lab::outside() {
 StoreRelay& Lab::relay() {
   if (!relay_) fail("this lab's nodes share one store: ask for separate_stores in LabSpec");
   return *relay_;
+}
+
+StoreServer& Lab::store_server() {
+  if (!store_server_) fail("this lab's nodes share a directory: ask for a server in LabSpec");
+  return *store_server_;
 }
 
 void Lab::start_all() {

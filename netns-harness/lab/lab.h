@@ -12,6 +12,7 @@
 #include "lab/namespace.h"
 #include "lab/node.h"
 #include "lab/store.h"
+#include "lab/store_server.h"
 #include "lab/topology.h"
 #include "lab/workload.h"
 
@@ -35,7 +36,8 @@ class Lab {
   [[nodiscard]] Workload& outside();  // LabSpec::outside_client
   // The store every node shares; with separate stores, write to a node's own and let it be relayed.
   [[nodiscard]] const RecordStore& store() const { return *store_; }
-  [[nodiscard]] StoreRelay& relay();  // LabSpec::separate_stores
+  [[nodiscard]] StoreRelay& relay();          // LabSpec::separate_stores
+  [[nodiscard]] StoreServer& store_server();  // LabSpec::store, where that is a server
 
   // Starts meshd on every node, in order.
   void start_all();
@@ -68,6 +70,9 @@ class Lab {
   void make_underlay();
   void make_node(const NodeSpec& spec, int index);
   void make_outside();
+  void make_store_host();
+  // A host on the underlay that is no node, with the addresses of `index`.
+  [[nodiscard]] NetworkNamespace make_host(const std::string& name, int index);
   void configure(Node& node);
   [[nodiscard]] NetworkNamespace make_network(const std::string& name) const;
   [[nodiscard]] std::string ns_path(const std::string& kind, const std::string& name) const;
@@ -80,6 +85,8 @@ class Lab {
   std::vector<std::unique_ptr<Node>> nodes_;
   std::unique_ptr<Workload> outside_;
   std::unique_ptr<StoreRelay> relay_;
+  std::unique_ptr<NetworkNamespace> store_host_;
+  std::unique_ptr<StoreServer> store_server_;
 };
 
 // The namespaces of a lab made by another process: "node-a", "node-a/w1", "outside", "underlay".

@@ -4,6 +4,7 @@
 //   [node-a/w1]eth0 ---- w1[pods 10.1.0.1 fd00:1::1 | eth0 192.0.2.1 2001:db8::1]---- port
 //   [node-b/w1]eth0 ---- w1[pods 10.2.0.1 fd00:2::1 | eth0 192.0.2.2 2001:db8::2]---- port
 //                                        [outside]eth0 192.0.2.254 2001:db8::fe  ---- port
+//                                          [store]eth0 192.0.2.253 2001:db8::fd  ---- port
 //
 // Every node has static routes to the other nodes' prefixes by their underlay addresses: the
 // network as it is without meshd.
@@ -27,6 +28,9 @@ struct NodeSpec {
   int workloads = 1;
 };
 
+// Where the nodes keep their records: a shared directory, or a server on the underlay.
+enum class StoreKind { kDirectory, kEtcd, kKubernetes };
+
 struct LabSpec {
   std::string id;  // empty: a random one
   std::vector<NodeSpec> nodes;
@@ -36,6 +40,7 @@ struct LabSpec {
   bool strict_rp_filter = true;  // 1 in `all` and `default`, as a hardened host has it
   unsigned underlay_mtu = 1500;
   bool outside_client = false;
+  StoreKind store = StoreKind::kDirectory;
   bool separate_stores = false;  // a store directory per node, and a relay between them
 };
 
@@ -45,6 +50,7 @@ struct LabSpec {
 // The address plan; `index` counts nodes from 1 (at most 250).
 namespace plan {
 inline constexpr int kOutsideIndex = 254;
+inline constexpr int kStoreIndex = 253;  // the store's server
 [[nodiscard]] IpAddress underlay(int index, Family family);
 [[nodiscard]] IpAddress link_local(int index);
 [[nodiscard]] Cidr prefix(int index, Family family);

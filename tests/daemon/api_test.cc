@@ -170,6 +170,28 @@ TEST_F(Api, WritesPoliciesToTheStoreOnTheUnixSocketOnly) {
   EXPECT_EQ(local("DELETE", "/v1/policies/databases").status, 404);
 }
 
+TEST_F(Api, DeletesANodeOnlyOnTheUnixSocketAndOnlyIfItDoesNotLive) {
+  test::FakeStoreAdmin store;
+  for (const char* name : {"node-b", "node-c"}) {
+    NodeRecord record;
+    record.name = name;
+    ASSERT_TRUE(store.put_node(record));
+  }
+  ApiOptions with_store = options();
+  with_store.store = &store;
+  start(with_store);
+  EXPECT_EQ(remote("DELETE", "/v1/nodes/node-b").status, 404);
+  EXPECT_EQ(remote("DELETE", "/v1/nodes/node-b/force").status, 404);
+  backend_.set_answer(make_error(ErrorCode::kBusy, "node-b lives"));
+  EXPECT_THAT(error_of(local("DELETE", "/v1/nodes/node-b")), HasSubstr("node-b lives"));
+  EXPECT_EQ(store.nodes().size(), 2U);
+  EXPECT_EQ(local("DELETE", "/v1/nodes/node-b/force").status, 200);
+  EXPECT_FALSE(store.nodes().contains("node-b"));
+  backend_.set_answer(std::string());
+  EXPECT_EQ(local("DELETE", "/v1/nodes/node-c").status, 200);
+  EXPECT_EQ(local("DELETE", "/v1/nodes/node-c").status, 404);
+}
+
 TEST_F(Api, RefusesAPolicyThatIsNoneBeforeTheStoreIsAsked) {
   test::FakeStoreAdmin store;
   ApiOptions with_store = options();

@@ -87,6 +87,7 @@ TEST(ConfigFile, ThePackagedExampleUncommentedIsTheFullExample) {
                           "username",
                           "passwordFile",
                           "kubeconfig",
+                          "patchKubeconfig",
                           "nodeName",
                           "backend",
                           "interface",

@@ -467,7 +467,7 @@ TEST(Reload, OnlyTheStoreInUseCounts) {
   EXPECT_THAT(changed_but_needs_restart(
                   good("store: {type: kubernetes}"),
                   good("store: {type: kubernetes, kubernetes: {kubeconfig: /k, nodeName: x}}")),
-              ElementsAre("store.kubernetes.kubeconfig", "store.kubernetes.nodeName"));
+              ElementsAre("node.name", "store.kubernetes.kubeconfig", "store.kubernetes.nodeName"));
 }
 
 }  // namespace

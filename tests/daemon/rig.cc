@@ -41,6 +41,7 @@ void Rig::start(bool dry_run) {
     ++published;
     store.publish(std::move(record));
   };
+  options.forget = [this](const std::string& name) { store.forget(name); };
   if (keeps_snapshots) {
     if (snapshot_damage.empty()) options.snapshots.found = snapshot;
     options.snapshots.damage = snapshot_damage;

@@ -39,6 +39,14 @@ class FakeStore final : public NodeStore {
     change(name, std::make_shared<const StoreEntry>(BadRecord{std::move(message)}));
   }
   void remove(const std::string& name) { change(name, nullptr); }
+  // Empty: the node lives.
+  void say_silent(const std::string& name, std::optional<WallTime> since) {
+    StoreUpdate update{true, "", false, {}};
+    update.liveness.push_back({name, since});
+    send(std::move(update));
+  }
+  void forget(const std::string& name) override { forgotten_.push_back(name); }
+  const std::vector<std::string>& forgotten() const { return forgotten_; }
   void go_out(std::string error) {
     answers_ = false;
     send({false, std::move(error), false, {}});
@@ -97,6 +105,7 @@ class FakeStore final : public NodeStore {
   std::optional<NodeRecord> published_;
   bool wants_write_ = false;
   int publications_ = 0;
+  std::vector<std::string> forgotten_;
 };
 
 }  // namespace mesh::test

@@ -24,8 +24,10 @@ struct Observed {
   std::set<std::string> ever_gone;  // nodes that were said to be gone, at any time
   std::map<std::string, PolicyEntry> policies;
   std::set<std::string> policies_ever_gone;
+  std::map<std::string, std::optional<WallTime>> liveness;  // as last told
   bool in_sync = false;
   std::string error;
+  std::string errors;  // all that were told
   int updates = 0;
   int completes = 0;
   int changes = 0;  // of all updates that were not complete
@@ -39,6 +41,10 @@ struct Observed {
     return found == entries.end() ? nullptr : std::get_if<BadRecord>(&found->second);
   }
   bool has(const std::string& node) const { return entries.contains(node); }
+  bool is_silent(const std::string& node) const {
+    const auto found = liveness.find(node);
+    return found != liveness.end() && found->second.has_value();
+  }
   const EncryptionPolicy* policy(const std::string& name) const {
     const auto found = policies.find(name);
     return found == policies.end() ? nullptr : std::get_if<EncryptionPolicy>(&found->second);
@@ -97,6 +103,12 @@ class Observer {
     return wait(node + " bad", [&](const Observed& seen) { return seen.bad(node) != nullptr; });
   }
 
+  bool wait_silent(const std::string& node, bool silent = true) {
+    return wait(node + (silent ? " silent" : " alive"), [&](const Observed& seen) {
+      return seen.liveness.contains(node) && seen.is_silent(node) == silent;
+    });
+  }
+
   // Runs `action` while the store's thread, at its next update, waits for it to end.
   void held(const std::function<void()>& action) {
     const std::lock_guard lock(mutex_);
@@ -120,8 +132,11 @@ class Observer {
       ++observed_.completes;
     else
       observed_.changes += static_cast<int>(update.changes.size());
+    for (const LivenessChange& change : update.liveness)
+      observed_.liveness[change.node] = change.silent_since;
     observed_.in_sync = update.in_sync;
     observed_.error = update.error;
+    if (!update.error.empty()) observed_.errors += update.error + "\n";
     ++observed_.updates;
     changed_.notify_all();
   }
@@ -136,8 +151,8 @@ class Observer {
                 observed_.completes > 0)
         << "a change before the first complete update";
     const bool says_something = update.complete || !update.changes.empty() ||
-                                !update.policies.empty() || observed_.updates == 0 ||
-                                update.in_sync != observed_.in_sync ||
+                                !update.policies.empty() || !update.liveness.empty() ||
+                                observed_.updates == 0 || update.in_sync != observed_.in_sync ||
                                 update.error != observed_.error;
     EXPECT_TRUE(says_something) << "an update that says nothing new";
     check(update, update.changes, &StoreChange::node);

@@ -1,13 +1,13 @@
 # bash completion for meshctl
 _meshctl() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} word command=
-  local commands='status peer plan graph reload drain resume nodes version completion'
+  local commands='status peer plan graph reload drain resume nodes node store version completion'
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     [[ " $commands " == *" $word "* ]] && { command=$word; break; }
   done
   COMPREPLY=()
   case $previous in
-    --socket)
+    --socket | --from | --to)
       mapfile -t COMPREPLY < <(compgen -f -- "$current")
       return ;;
     --color)
@@ -28,6 +28,8 @@ _meshctl() {
     status) words='--output --watch --interval --check --color' ;;
     peer) words="--output $(meshctl nodes -o name 2>/dev/null)" ;;
     nodes) words='--output' ;;
+    node) words="delete --yes --force $(meshctl nodes -o name 2>/dev/null)" ;;
+    store) words='copy --from --to' ;;
     completion) words='bash zsh fish' ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words --socket --timeout --help" -- "$current")

@@ -1,5 +1,5 @@
 # fish completion for meshctl
-set -l commands status peer plan graph reload drain resume nodes version completion
+set -l commands status peer plan graph reload drain resume nodes node store version completion
 complete -c meshctl -f
 complete -c meshctl -l socket -r -F -d 'the Unix socket of meshd'
 complete -c meshctl -l timeout -x -d 'seconds to wait for meshd'
@@ -14,6 +14,14 @@ complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a drain -d '
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a resume -d 'come back after a drain'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a nodes -d 'what the store holds'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a version -d 'versions of meshctl and meshd'
+complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a node -d 'delete the record of a node'
+complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a store -d 'copy one store into another'
+complete -c meshctl -n "__fish_seen_subcommand_from node" -a 'delete (meshctl nodes -o name 2>/dev/null)'
+complete -c meshctl -n "__fish_seen_subcommand_from node" -l yes -d 'do not ask'
+complete -c meshctl -n "__fish_seen_subcommand_from node" -l force -d 'though it seems to live'
+complete -c meshctl -n "__fish_seen_subcommand_from store" -a copy -d 'nodes and policies'
+complete -c meshctl -n "__fish_seen_subcommand_from store" -l from -r -d 'meshd.yaml of the store to read'
+complete -c meshctl -n "__fish_seen_subcommand_from store" -l to -r -d 'meshd.yaml of the store to write'
 complete -c meshctl -n "not __fish_seen_subcommand_from $commands" -a completion -d 'completion script for a shell'
 complete -c meshctl -n '__fish_seen_subcommand_from status' -s o -l output -x -a 'table wide json yaml'
 complete -c meshctl -n '__fish_seen_subcommand_from status' -l watch -d 'redraw'

@@ -18,6 +18,8 @@ _meshctl() {
     'drain:leave the mesh without losing a packet'
     'resume:come back after a drain'
     'nodes:what the store holds'
+    'node:delete the record of a node'
+    'store:copy one store into another'
     'version:versions of meshctl and meshd'
     'completion:completion script for a shell'
   )

@@ -1,32 +1,17 @@
-// What meshd relies on in every store. One suite, run against each backend: a new one adds its
-// StoreUnderTest and one line at the end.
+// What meshd relies on in every store.
 #include "store_contract.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
 #include <atomic>
-#include <fstream>
 #include <limits>
-#include <sstream>
 #include <thread>
 
-#include "meshd/store/directory_admin.h"
-#include "meshd/store/directory_store.h"
-#include "meshd/store/record_codec.h"
 #include "observer.h"
-#include "temporary_directory.h"
 
 namespace mesh::testing {
-namespace {
-
-class StoreContract : public ::testing::TestWithParam<StoreBackend> {
- protected:
-  std::unique_ptr<StoreUnderTest> store_ = GetParam().make();
-};
 
 TEST_P(StoreContract, TheFirstUpdateInSyncIsTheWholeStore) {
   store_->put(example_record("node-a"));
@@ -46,6 +31,8 @@ TEST_P(StoreContract, AnEmptyStoreIsInSyncToo) {
 }
 
 TEST_P(StoreContract, WhatOneNodePublishesEveryNodeObserves) {
+  store_->admit("node-a");
+  store_->admit("node-b");
   ObservedStore a(store_->client());
   ObservedStore b(store_->client());
   a->publish(example_record("node-a", "key-of-a"));
@@ -57,6 +44,7 @@ TEST_P(StoreContract, WhatOneNodePublishesEveryNodeObserves) {
 }
 
 TEST_P(StoreContract, ARecordPublishedBeforeTheStartIsWrittenToo) {
+  store_->admit("node-a");
   auto client = store_->client();
   Observer observer;
   client->publish(example_record("node-a"));
@@ -66,6 +54,7 @@ TEST_P(StoreContract, ARecordPublishedBeforeTheStartIsWrittenToo) {
 }
 
 TEST_P(StoreContract, TheLastPublishedRecordWins) {
+  store_->admit("node-a");
   ObservedStore client(store_->client());
   for (int i = 0; i <= 100; ++i) client->publish(example_record("node-a", fmt::format("key{}", i)));
   EXPECT_TRUE(client.seen().wait_record(example_record("node-a", "key100")));
@@ -98,7 +87,7 @@ TEST_P(StoreContract, ARemovedRecordIsGoneAndMayReturn) {
 
 // When a client has seen two writes that came one after the other, it has dealt with everything
 // that it was asked before them.
-void expect_up_to_date(StoreUnderTest& store, ObservedStore& client) {
+static void expect_up_to_date(StoreUnderTest& store, ObservedStore& client) {
   for (const char* key : {"tick", "tock"}) {
     store.put(example_record("node-z", key));
     ASSERT_TRUE(client.seen().wait_record(example_record("node-z", key)));
@@ -106,6 +95,7 @@ void expect_up_to_date(StoreUnderTest& store, ObservedStore& client) {
 }
 
 TEST_P(StoreContract, AnEqualRecordIsNotWrittenAgain) {
+  store_->admit("node-a");
   ObservedStore client(store_->client());
   client->publish(example_record("node-a"));
   ASSERT_TRUE(client.seen().wait_record(example_record("node-a")));
@@ -125,6 +115,7 @@ TEST_P(StoreContract, AnEqualRecordIsNotWrittenAgain) {
 }
 
 TEST_P(StoreContract, WhatSomebodyElseOverwroteIsSeenAndPutBackByPublishingAgain) {
+  store_->admit("node-a");
   ObservedStore client(store_->client());
   client->publish(example_record("node-a"));
   ASSERT_TRUE(client.seen().wait_record(example_record("node-a")));
@@ -134,6 +125,7 @@ TEST_P(StoreContract, WhatSomebodyElseOverwroteIsSeenAndPutBackByPublishingAgain
   ASSERT_TRUE(client.seen().wait_record(example_record("node-a")));
   store_->remove("node-a");
   ASSERT_TRUE(client.seen().wait_gone("node-a"));
+  store_->admit("node-a");
   client->publish(example_record("node-a"));
   EXPECT_TRUE(client.seen().wait_record(example_record("node-a")));
   EXPECT_EQ(store_->get("node-a"), example_record("node-a"));
@@ -148,7 +140,7 @@ TEST_P(StoreContract, AnnotationsOfOthersStayInTheOwnRecord) {
   client->publish(example_record("node-a", "new"));
   NodeRecord expected = example_record("node-a", "new");
   expected.annotations["example.com/owner"] = "somebody else's";
-  EXPECT_TRUE(client.seen().wait_record(expected));
+  EXPECT_TRUE(client.seen().wait_record(store_->as_seen(expected)));
   EXPECT_EQ(store_->get("node-a"), expected);
 }
 
@@ -214,6 +206,7 @@ TEST_P(StoreContract, AfterAnOutageWhatHappenedMeanwhileIsKnown) {
 }
 
 TEST_P(StoreContract, ARecordPublishedInAnOutageIsWrittenWhenTheStoreIsBack) {
+  store_->admit("node-a");
   ObservedStore client(store_->client());
   ASSERT_TRUE(client.seen().wait_in_sync());
   store_->go_away();
@@ -226,6 +219,7 @@ TEST_P(StoreContract, ARecordPublishedInAnOutageIsWrittenWhenTheStoreIsBack) {
 
 TEST_P(StoreContract, AStoreThatIsOutAtTheStartIsSaidToBeAndFoundLater) {
   store_->put(example_record("node-b"));
+  store_->admit("node-a");
   store_->go_away();
   ObservedStore client(store_->client());
   client->publish(example_record("node-a"));
@@ -291,6 +285,7 @@ TEST_P(StoreContract, StoppedBeforeOrWithoutAStartIsFine) {
 }
 
 TEST_P(StoreContract, TwoThatClaimOneNameSeeEachOther) {
+  store_->admit("node-a");
   ObservedStore first(store_->client());
   first->publish(example_record("node-a", "first"));
   ASSERT_TRUE(first.seen().wait_record(example_record("node-a", "first")));
@@ -304,11 +299,13 @@ TEST_P(StoreContract, OddNamesAndTextAreCarriedUnchanged) {
   ObservedStore client(store_->client());
   for (const char* name : {"1", "0x1f", "true", "null", "1e3", "a.b-c.d", "2026-11-22"}) {
     NodeRecord record = example_record(name);
-    record.labels = {{"yes", "no"}, {"1", "1.0"}, {"", ""}};
-    record.labels.erase("");
-    record.labels["quote"] = "\"'\\ : # {[&*!|>%@`";
-    record.labels["lines"] = " first\nsecond\ttab\r\n";
-    record.labels["unicode"] = "sm\u00f8rrebr\u00f8d \u2603 \U0001F310";
+    record.labels = {{"yes", "no"}, {"1", "1.0"}};
+    for (auto* texts : {&record.labels, &record.annotations}) {
+      if (texts == &record.labels && !store_->labels_take_any_text()) continue;
+      (*texts)["meshd.io/quote"] = "\"'\\ : # {[&*!|>%@`";
+      (*texts)["meshd.io/lines"] = " first\nsecond\ttab\r\n";
+      (*texts)["meshd.io/unicode"] = "sm\u00f8rrebr\u00f8d \u2603 \U0001F310";
+    }
     store_->put(record);
     EXPECT_TRUE(client.seen().wait_record(record)) << name;
   }
@@ -322,7 +319,7 @@ TEST_P(StoreContract, FiveThousandRecordsAreOneUpdate) {
   ASSERT_TRUE(client.seen().wait_in_sync());
   const Observed seen = client.seen().now();
   EXPECT_EQ(seen.entries.size(), 5000U);
-  EXPECT_EQ(seen.updates, 1);
+  EXPECT_EQ(seen.updates, 1) << seen.errors;
   store_->put(example_record("node-77", "changed"));
   ASSERT_TRUE(client.seen().wait_record(example_record("node-77", "changed")));
   EXPECT_EQ(client.seen().now().changes, 1) << "one change costs one change";
@@ -330,22 +327,7 @@ TEST_P(StoreContract, FiveThousandRecordsAreOneUpdate) {
 
 // ---- policies, and an operator's hand ----
 
-class StorePolicyContract : public StoreContract {
- protected:
-  void SetUp() override {
-    admin_ = store_->admin();
-    if (!admin_) GTEST_SKIP() << "SKIPPED LOUDLY: this store has no admin yet";
-  }
-
-  void put(const EncryptionPolicy& policy) {
-    const auto put = admin_->put_policy(policy);
-    ASSERT_TRUE(put) << put.error().message;
-  }
-
-  std::unique_ptr<StoreAdmin> admin_;
-};
-
-EncryptionPolicy example_policy(const std::string& name, double order = 100) {
+static EncryptionPolicy example_policy(const std::string& name, double order = 100) {
   return {name, order, "role == \"d'b\" && has(zone)", "all()", PolicyAction::kRequire};
 }
 
@@ -438,92 +420,4 @@ TEST_P(StorePolicyContract, RefusesNamesThatAreNone) {
   EXPECT_FALSE(admin_->delete_policy(""));
 }
 
-// ---- the backends ----
-
-class DirectoryUnderTest : public StoreUnderTest {
- public:
-  DirectoryUnderTest() { std::filesystem::create_directories(present_ / "nodes"); }
-
-  std::unique_ptr<NodeStore> client() override {
-    return std::make_unique<DirectoryStore>(root_ / "store", options());
-  }
-  void put(const NodeRecord& record) override { write(record.name, format_record_yaml(record)); }
-  void fill(const std::vector<NodeRecord>& records) override {
-    for (const NodeRecord& record : records)
-      std::ofstream(file_of(record.name), std::ios::binary) << format_record_yaml(record);
-  }
-  void put_garbage(const std::string& node) override { write(node, "name: [\n"); }
-  void remove(const std::string& node) override { std::filesystem::remove(file_of(node)); }
-  std::optional<NodeRecord> get(const std::string& node) override {
-    std::ifstream file(file_of(node), std::ios::binary);
-    std::ostringstream text;
-    text << file.rdbuf();
-    auto record = parse_record_yaml(text.str(), "test", node);
-    if (!record) return std::nullopt;
-    return *record;
-  }
-  std::string revision(const std::string& node) override {
-    struct stat status {};
-    if (::stat(file_of(node).c_str(), &status) != 0) return "none";
-    return fmt::format("{} {}.{}", status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec);
-  }
-  std::unique_ptr<StoreAdmin> admin() override {
-    return std::make_unique<DirectoryAdmin>(root_ / "store");
-  }
-  void put_garbage_policy(const std::string& policy) override {
-    std::filesystem::create_directory(present_ / "policies");
-    std::ofstream(present_ / "policies" / (policy + ".yaml"), std::ios::binary) << "spec: [\n";
-  }
-  void go_away() override {
-    std::filesystem::rename(root_ / "store", root_ / "away");
-    present_ = root_ / "away";
-  }
-  void come_back() override {
-    std::filesystem::rename(root_ / "away", root_ / "store");
-    present_ = root_ / "store";
-  }
-
- protected:
-  virtual DirectoryStoreOptions options() const { return {}; }
-
- private:
-  std::filesystem::path file_of(const std::string& node) const {
-    return present_ / "nodes" / (node + ".yaml");
-  }
-  void write(const std::string& node, const std::string& text) {
-    const std::filesystem::path temporary = present_ / "nodes" / ".written-by-the-test";
-    std::ofstream(temporary, std::ios::binary) << text;
-    std::filesystem::rename(temporary, file_of(node));
-  }
-
-  TemporaryDirectory root_;
-  std::filesystem::path present_ = root_ / "store";
-};
-
-// As on a kernel without inotify watches to spare, or on a file system whose remote writes make no
-// events: everything is found by the rescan.
-class UnwatchedDirectoryUnderTest : public DirectoryUnderTest {
-  DirectoryStoreOptions options() const override {
-    DirectoryStoreOptions options;
-    options.use_inotify = false;
-    options.rescan_unwatched = std::chrono::milliseconds(20);
-    options.settle = std::chrono::milliseconds(10);
-    return options;
-  }
-};
-
-template <class T>
-std::unique_ptr<StoreUnderTest> make() {
-  return std::make_unique<T>();
-}
-
-const auto kBackends =
-    ::testing::Values(StoreBackend{"Directory", make<DirectoryUnderTest>},
-                      StoreBackend{"UnwatchedDirectory", make<UnwatchedDirectoryUnderTest>});
-const auto kNames = [](const auto& backend) { return backend.param.name; };
-
-INSTANTIATE_TEST_SUITE_P(Stores, StoreContract, kBackends, kNames);
-INSTANTIATE_TEST_SUITE_P(Stores, StorePolicyContract, kBackends, kNames);
-
-}  // namespace
 }  // namespace mesh::testing
