@@ -123,7 +123,7 @@ struct HttpClient::Transfer {
   CURL* easy = nullptr;
   curl_slist* headers = nullptr;
   curl_slist* connect_to = nullptr;
-  HttpRequest request;
+  ApiRequest request;
   std::string server;
   std::string source;
   Callbacks callbacks;
@@ -260,7 +260,7 @@ HttpClient::~HttpClient() {
 }
 
 HttpClient::Id HttpClient::start(const KubernetesAccess& access, const std::string& token,
-                                 HttpRequest request, Callbacks callbacks) {
+                                 ApiRequest request, Callbacks callbacks) {
   auto transfer = std::make_unique<Transfer>();
   transfer->easy = curl_easy_init();
   transfer->request = std::move(request);

@@ -25,7 +25,7 @@
 
 namespace mesh {
 
-struct HttpRequest {
+struct ApiRequest {
   std::string method = "GET";
   std::string path;          // from the server's root, with the query
   std::string content_type;  // of `body`
@@ -65,7 +65,7 @@ class HttpClient {
   HttpClient& operator=(HttpClient&&) = delete;
   ~HttpClient();
 
-  Id start(const KubernetesAccess& access, const std::string& token, HttpRequest request,
+  Id start(const KubernetesAccess& access, const std::string& token, ApiRequest request,
            Callbacks callbacks);
   void cancel(Id id);  // no callback any more; an unknown id is fine
   // Ends all transfers, without a callback, and closes all connections: the next are new.

@@ -143,7 +143,7 @@ class KubernetesStore::Worker {
   // A server that hangs, or has lost its own store, leaves its watches open and silent.
   void probe_when_silent(MonotonicTime now) {
     if (probe_ != 0 || !nodes_.watching() || now - last_heard() < options_.probe_after) return;
-    HttpRequest request;
+    ApiRequest request;
     request.path = "/readyz";
     request.total = options_.probe_timeout;
     HttpClient::Callbacks callbacks;

@@ -75,7 +75,7 @@ class ResourceWatch {
   bool on_event(std::string_view line);
   void on_watch_end(Result<HttpAnswer> answer);
   void resume(MonotonicTime now);
-  void begin(State state, HttpRequest request, HttpClient::Callbacks callbacks, MonotonicTime now);
+  void begin(State state, ApiRequest request, HttpClient::Callbacks callbacks, MonotonicTime now);
   Error unreadable(std::string_view why) const;
 
   ApiClient& api_;
