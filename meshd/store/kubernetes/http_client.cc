@@ -150,7 +150,8 @@ void HttpClient::Transfer::set_request(const KubernetesAccess& access) {
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_NOSIGNAL, 1L);
   set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
-  set(CURLOPT_PIPEWAIT, 1L);
+  // Not CURLOPT_PIPEWAIT: a transfer that waits for another's connection was seen never to start,
+  // and libcurl applies no timeout to it meanwhile.
 }
 
 void HttpClient::Transfer::set_credentials(const KubernetesAccess& access,

@@ -3,10 +3,10 @@
 //
 // Threads: one thread drives it (start, cancel, run); wake() is for any thread. Callbacks come from
 // run() on that thread; on_done may start and cancel transfers, the others may not.
-// Cost: transfers to one server share one HTTP/2 connection where it speaks that, so that an answer
-// to one request says that the connection of all of them lives.
-// Never: follows a redirect, sends a request twice, buffers more of an answer than was asked for
-// (what is streamed to a callback is bounded by that callback), puts a token into an error.
+// Cost: transfers to one server share one HTTP/2 connection where it speaks that and the first of
+// them has been answered, so that an answer to one request says that the connection of all of them
+// lives. Never: follows a redirect, sends a request twice, buffers more of an answer than was asked
+// for (what is streamed to a callback is bounded by that callback), puts a token into an error.
 #pragma once
 
 #include <chrono>
