@@ -106,6 +106,7 @@ TEST_F(Report, CountsThatCannotBeReadBeginWithTheKernelsAndAreReported) {
   rig.add_peer("b", 2);
   rig.counts = "total nonsense\n";
   rig.start();
+  rig.run(seconds(1));
   EXPECT_TRUE(rig.warns("line 1 is none of meshd's"));
   rig.run(std::chrono::minutes(11));
   EXPECT_FALSE(rig.warns("none of meshd's"));

@@ -7,7 +7,7 @@
 
 namespace mesh {
 
-Result<HttpClient::Id> ApiClient::start(HttpRequest request, HttpClient::Callbacks callbacks) {
+Result<HttpClient::Id> ApiClient::start(ApiRequest request, HttpClient::Callbacks callbacks) {
   const auto access = load_();
   if (!access) return access.error();
   const auto token = current_token(*access);
@@ -17,7 +17,7 @@ Result<HttpClient::Id> ApiClient::start(HttpRequest request, HttpClient::Callbac
   return http_.start(*access, *token, std::move(request), std::move(callbacks));
 }
 
-ApiFailure ApiClient::refusal(const HttpAnswer& answer, std::string_view doing) const {
+ApiFailure ApiClient::refusal(const ApiReply& answer, std::string_view doing) const {
   const ApiStatus status = parse_api_status(answer.body);
   const std::string why = status.message.empty() ? "" : ": " + status.message;
   ApiFailure failure;

@@ -24,11 +24,11 @@ class ApiClient {
   ApiClient(HttpClient& http, LoadAccess load) : http_(http), load_(std::move(load)) {}
 
   // An error: the identity cannot be read, and nothing was sent.
-  Result<HttpClient::Id> start(HttpRequest request, HttpClient::Callbacks callbacks);
+  Result<HttpClient::Id> start(ApiRequest request, HttpClient::Callbacks callbacks);
   void cancel(HttpClient::Id id) { http_.cancel(id); }
 
   // `doing` as in "list Nodes". The answer's status is not 200.
-  ApiFailure refusal(const HttpAnswer& answer, std::string_view doing) const;
+  ApiFailure refusal(const ApiReply& answer, std::string_view doing) const;
   const std::string& server() const { return server_; }
 
  private:

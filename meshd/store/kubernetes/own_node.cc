@@ -48,13 +48,13 @@ void OwnNode::abandon() {
   transfer_ = 0;
 }
 
-void OwnNode::begin(ApiClient& api, HttpRequest request,
-                    void (OwnNode::*on_done)(const HttpAnswer& answer)) {
+void OwnNode::begin(ApiClient& api, ApiRequest request,
+                    void (OwnNode::*on_done)(const ApiReply& answer)) {
   request.total = kTotal;
   request.max_answer = kMaxNodeBytes;
   busy_ = &api;
   HttpClient::Callbacks callbacks;
-  callbacks.on_done = [this, on_done](Result<HttpAnswer> answer) {
+  callbacks.on_done = [this, on_done](Result<ApiReply> answer) {
     transfer_ = 0;
     if (!answer) return fail({answer.error()});
     (this->*on_done)(*answer);
@@ -66,12 +66,12 @@ void OwnNode::begin(ApiClient& api, HttpRequest request,
 
 // As a list of one, for which the rights suffice that the store needs anyway.
 void OwnNode::read() {
-  HttpRequest request;
+  ApiRequest request;
   request.path = fmt::format("/api/v1/nodes?fieldSelector=metadata.name%3D{}", name_);
   begin(reader_, std::move(request), &OwnNode::on_read);
 }
 
-void OwnNode::on_read(const HttpAnswer& answer) {
+void OwnNode::on_read(const ApiReply& answer) {
   if (answer.status != 200) return fail(reader_.refusal(answer, "list Nodes"));
   const auto list = parse_api_list(answer.body);
   if (!list) return fail({list.error().at(reader_.server())});
@@ -82,7 +82,7 @@ void OwnNode::on_read(const HttpAnswer& answer) {
 }
 
 void OwnNode::patch(std::string body) {
-  HttpRequest request;
+  ApiRequest request;
   request.method = "PATCH";
   request.path = fmt::format("/api/v1/nodes/{}?fieldManager=meshd", name_);
   request.content_type = "application/merge-patch+json";
@@ -90,7 +90,7 @@ void OwnNode::patch(std::string body) {
   begin(writer_, std::move(request), &OwnNode::on_patched);
 }
 
-void OwnNode::on_patched(const HttpAnswer& answer) {
+void OwnNode::on_patched(const ApiReply& answer) {
   if (answer.status == 404) return no_such_node();
   if (answer.status != 200)
     return fail(writer_.refusal(answer, fmt::format("patch Node {}", name_)));
