@@ -194,12 +194,6 @@ void Reconciler::sample_device(Instant now) {
     problems_.clear("device dump");
     model_.observe(kernel_.mirror(), kernel_.traffic().all(NftSet::kTxWireguard), now);
   }
-  if (const std::string& why = kernel_.counters_problem(); !why.empty()) {
-    problems_.note("counters", why + ": the bytes that are shown are old");
-    metrics_.count_error("read-counters");
-  } else {
-    problems_.clear("counters");
-  }
   if (!touched.peers.empty() || (was_right && !device_is_right())) drift_.compared(touched);
   touched_.merge(touched);
   sample_now_ = false;
