@@ -16,6 +16,7 @@
 #include "core/health.h"
 #include "core/local_node.h"
 #include "core/path_mtu.h"
+#include "mesh/downgrade.h"
 #include "mesh/node_store.h"
 
 namespace mesh {
@@ -103,6 +104,13 @@ class Peer {
   // Also notes the time of a change of state and, on a fallback, asks for a new proof.
   void decide(const LocalNode& local, Instant now);
   const Decision& decision() const { return decision_; }
+  // Whether it was encrypted, and what became of that; also that of an earlier run.
+  const EncryptionMemory& memory() const { return memory_; }
+  void set_memory(EncryptionMemory memory) { memory_ = std::move(memory); }
+  // An operator says that what it has become is right. False: it has not become less.
+  bool allow_downgrade();
+  // It was encrypted, and only an operator or a new proof may change where its packets go.
+  bool held(const LocalNode& local) const { return !local.allow_withdrawal && memory_.proven; }
   WallTime since() const { return since_; }
   Mode mode(const LocalNode& local) const { return pair_mode(local.mode, announcement_.mode); }
   std::optional<Endpoint> endpoint(const LocalNode& local) const { return endpoint_for(local); }
@@ -135,6 +143,7 @@ class Peer {
   std::optional<MonotonicTime> deadline(const LocalNode& local, MonotonicTime now) const;
 
  private:
+  void remember(const PairFacts& facts, WallTime now);
   void drop_active(MonotonicTime now);
   KeySlot new_slot(const PublicKey& key, const LocalNode& local, WallTime floor, Instant now) const;
   std::optional<Endpoint> endpoint_for(const LocalNode& local) const;
@@ -157,6 +166,7 @@ class Peer {
   std::optional<PublicKey> former_;
   std::string endpoint_problem_;
   Accepted accepted_;
+  EncryptionMemory memory_;
   bool fell_back_ = false;  // to plaintext; only a new handshake ends it
   bool decided_ = false;
   Decision decision_;

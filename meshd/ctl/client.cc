@@ -72,7 +72,8 @@ Result<void> Client::probe() const {
                error};
 }
 
-Result<std::string> Client::request(const std::string& method, const std::string& path) const {
+Result<std::string> Client::request(const std::string& method, const std::string& path,
+                                    const std::string& content) const {
   if (auto reachable = probe(); !reachable) return std::move(reachable).error();
   httplib::Client client(socket_, 80);  // the port is of no meaning
   client.set_address_family(AF_UNIX);
@@ -89,6 +90,7 @@ Result<std::string> Client::request(const std::string& method, const std::string
   request.method = method;
   request.path = path;
   request.headers = {{"Host", "meshd"}, {"Connection", "close"}};
+  request.body = content;
   request.content_receiver = [&](const char* data, std::size_t size, std::uint64_t, std::uint64_t) {
     too_large = body.size() + size > kMaxAnswerBytes;
     too_late = Clock::now() > deadline;

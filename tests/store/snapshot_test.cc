@@ -34,6 +34,10 @@ Snapshot sample() {
   snapshot.nodes = {node("node-b", 2), node("node-c", 3), node("node-d", 4)};
   snapshot.nodes[0].proven = key(2);
   snapshot.nodes[1].gone = true;
+  snapshot.nodes[1].memory = {
+      key(3), Downgrade{WallTime(std::chrono::seconds(1'780'000'000)), Reason::kNoRecord, false}};
+  snapshot.nodes[2].memory.downgrade =
+      Downgrade{WallTime(std::chrono::seconds(1'780'000'001)), Reason::kPolicy, true};
   return snapshot;
 }
 
@@ -122,7 +126,7 @@ TEST(SnapshotText, ARecordThatThisMeshdCannotTakeCostsItselfOnly) {
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->nodes, sample().nodes);
   ASSERT_EQ(read->problems.size(), 1U);
-  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:6"));
+  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:8"));
 }
 
 TEST(SnapshotText, WhatMeshdWouldNotWriteIsRefusedThoughTheChecksumIsRight) {
@@ -130,7 +134,7 @@ TEST(SnapshotText, WhatMeshdWouldNotWriteIsRefusedThoughTheChecksumIsRight) {
     return why_not(with_body([&](std::string& body) { body += line + "\n"; }));
   };
   EXPECT_THAT(add("node node-b - here {\"name\": \"node-b\"}"), HasSubstr("second record"));
-  EXPECT_THAT(add("node e KEY here {\"name\": \"e\"}"), HasSubstr("line 6"));
+  EXPECT_THAT(add("node e KEY here {\"name\": \"e\"}"), HasSubstr("line 8"));
   EXPECT_NE(add("store {"), "");
   EXPECT_THAT(add("store {\"written\": \"soon\"}"), HasSubstr("no time"));
   EXPECT_THAT(add("store {\"written\": \"99999999999\"}"), HasSubstr("no time"));

@@ -1,7 +1,7 @@
 # bash completion for meshctl
 _meshctl() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} word command=
-  local commands='status peer plan graph reload drain resume nodes node store version completion'
+  local commands='status leaks peer plan graph reload drain resume allow-plaintext nodes node store version completion'
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     [[ " $commands " == *" $word "* ]] && { command=$word; break; }
   done
@@ -16,7 +16,7 @@ _meshctl() {
     --interval | --timeout) return ;;
     -o | --output)
       case $command in
-        status) mapfile -t COMPREPLY < <(compgen -W 'table wide json yaml' -- "$current") ;;
+        leaks | status) mapfile -t COMPREPLY < <(compgen -W 'table wide json yaml' -- "$current") ;;
         nodes) mapfile -t COMPREPLY < <(compgen -W 'table json yaml name' -- "$current") ;;
         *) mapfile -t COMPREPLY < <(compgen -W 'text json yaml' -- "$current") ;;
       esac
@@ -25,7 +25,8 @@ _meshctl() {
   local words=
   case $command in
     '') words="$commands --version" ;;
-    status) words='--output --watch --interval --check --color' ;;
+    leaks | status) words='--output --watch --interval --check --color' ;;
+    allow-plaintext) words="$(meshctl nodes -o name 2>/dev/null)" ;;
     peer) words="--output $(meshctl nodes -o name 2>/dev/null)" ;;
     nodes) words='--output' ;;
     node) words="delete --yes --force $(meshctl nodes -o name 2>/dev/null)" ;;
