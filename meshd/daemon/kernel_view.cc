@@ -94,11 +94,7 @@ Result<void> KernelView::sample(const std::map<NftElement, std::string>& owners,
 
 void KernelView::read_counters(const std::map<NftElement, std::string>& owners) {
   if (!mirror_.ruleset_installed()) return;
-  const auto counters = dataplane_.read_counters();
-  if (counters) traffic_.update(*counters, owners);
-  // A table that is gone is made again, and nothing was counted meanwhile.
-  const bool well = counters || counters.error().code == ErrorCode::kNotFound;
-  counters_problem_ = well ? "" : counters.error().message;
+  if (auto counters = dataplane_.read_counters()) traffic_.update(*counters, owners);
 }
 
 std::set<std::string> KernelView::drain(Touched& touched) {
