@@ -113,7 +113,7 @@ enum class NftSet : std::uint8_t {
   kOwn,          // my prefixes and my addresses: sources that are in my record
   kOwnAddress,   // my underlay addresses
   kPeerAddress,  // the peers' underlay addresses
-  kPeer,         // the peers' prefixes and addresses; IPv4 only, for the reverse-path check
+  kPeer,         // the peers' prefixes and addresses
   kForeign,  // C: peers' prefixes; packets there from a source outside kOwn take the path they had
              // without meshd
   kTxWireguard,  // C: to the peer through the mesh device
@@ -122,10 +122,11 @@ enum class NftSet : std::uint8_t {
   kRxPlaintext,  // C: from the peer by any other device
   kTxRequired,   // C: prefixes that must not be sent to by any other device: dropped
   kRxRequired,   // C: the same for what arrives
+  kPinned,       // C: to the peer by any other device, of connections that are pinned to that
   kClosedHop,    // C: addresses of peers that are not sent to in plaintext: no gateways for what
                  // came through the mesh, or goes to a prefix of mine
 };
-inline constexpr int kNftSetCount = 12;
+inline constexpr int kNftSetCount = 13;
 std::string_view to_string(NftSet set);
 
 // Inclusive at both ends, one family. Ranges of one set never overlap.
@@ -157,6 +158,8 @@ struct NftSpec {
   // 0 and empty while none has moved; the last one last.
   std::uint16_t listen_port = 0;
   std::vector<std::uint16_t> former_ports = {};
+  // Masqueraded connections keep the way they began on: needs connection tracking, and turns it on.
+  bool pins = false;
   friend bool operator==(const NftSpec&, const NftSpec&) = default;
 };
 

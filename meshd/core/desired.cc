@@ -160,6 +160,7 @@ DesiredDevice desired_device(const LocalNode& local, bool with_rules) {
   if (with_rules) device.rules = rules(local);
   if (local.has_wireguard()) device.link_settings = wanted_link_settings(local);
   device.nft = {local.device_name, local.fwmark};
+  device.nft.pins = local.connection_tracking;
   if (!local.former_ports.empty()) {
     device.nft.listen_port = local.listen_port;
     device.nft.former_ports = local.former_ports;

@@ -29,7 +29,8 @@ struct LocalNode {
   bool drained = false;  // leaves the mesh on purpose, or has left it
   bool host_traffic = false;
   Duration fallback_after{};
-  std::uint16_t keepalive = 0;  // seconds, of proven peers
+  bool allow_withdrawal = true;  // false: who was encrypted is not sent to in plaintext
+  std::uint16_t keepalive = 0;   // seconds, of proven peers
 
   Backend backend = Backend::kNone;
   PublicKey key;         // zero without WireGuard
@@ -45,6 +46,7 @@ struct LocalNode {
   std::uint32_t table_h = 0;
   std::uint32_t rule_priority = 0;
   bool ipv6 = true;                        // this kernel has IPv6
+  bool connection_tracking = false;        // somebody here uses it already
   std::set<std::string> underlay_links;    // those that hold an underlay address
   std::set<std::string> unnumbered_links;  // of these, those without any IPv4 address
   friend bool operator==(const LocalNode&, const LocalNode&) = default;

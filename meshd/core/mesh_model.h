@@ -34,6 +34,16 @@ class MeshModel {
   // `proven`: the keys through which packets went then, by node; `own_labels`: mine.
   void restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven,
                Labels own_labels, Instant now);
+  // What an earlier run knew of a node, before the first update, whether or not the store answers.
+  struct Remembered {
+    std::shared_ptr<const StoreEntry> record;  // never null
+    EncryptionMemory memory;
+    bool gone = false;  // its record was gone, and its prefixes blocked
+  };
+  void remember(std::vector<Remembered> nodes);
+  // An operator says that what a peer has become is right, and what is gone may be forgotten.
+  // kNotFound: there is no such peer; kInvalid: it has not become less.
+  Result<void> allow_downgrade(const std::string& node);
   // What the running data path shows, once, before the first settle(): who holds which prefix and
   // which key, and who is already sent to through WireGuard.
   void adopt(const Mirror& mirror, Instant now);
@@ -75,6 +85,8 @@ class MeshModel {
   bool store_answered() const { return store_answered_; }
   // Whose it is, for people: a node's name, else the key's beginning.
   std::string name_of_key(const PublicKey& key) const;
+  // The keys in use, and whose they are.
+  const std::map<PublicKey, std::string>& owners_of_keys() const { return key_of_; }
   // There is something to decide on: the store's answer, or what it said in an earlier run.
   bool has_records() const { return store_answered_ || restored_; }
   bool unsettled() const { return !due_.empty(); }  // somebody waits for a handshake
@@ -90,6 +102,8 @@ class MeshModel {
     bool foreign = false;  // no record ever published it
   };
 
+  void recall(const NodeSet& listed, MonotonicTime now);
+  bool stays_blocked(const Peer& peer) const;
   void apply_change(const StoreChange& change, MonotonicTime now);
   void record_is_gone(const std::string& node, MonotonicTime now);
   void forget(const std::string& node);
@@ -127,6 +141,8 @@ class MeshModel {
   bool store_answered_ = false;
   bool restored_ = false;
   std::map<std::string, PublicKey> remembered_;  // proven in an earlier run
+  std::map<std::string, Remembered> recalled_;   // until the store has said all it holds
+  std::map<std::string, Reason> downgrades_;     // not told yet
   NodeSet dirty_;
   std::set<std::pair<MonotonicTime, std::string>> due_;  // peers that change by time alone
   std::map<std::string, MonotonicTime> deadlines_;       // the same, by node

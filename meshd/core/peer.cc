@@ -181,6 +181,8 @@ PairFacts Peer::facts(const LocalNode& local, MonotonicTime now) const {
       active_->health.proof(now) != Proof::kNever)
     facts.has_endpoint = true;
   facts.fallback_after = local.fallback_after;
+  facts.peer_off = local.mode != Mode::kOff && announcement_.mode == Mode::kOff;
+  facts.held = held(local);
   if (!active_) return facts;
   facts.proof = active_->health.proof(now);
   facts.trying_for = now - active_->since;
@@ -211,7 +213,8 @@ void Peer::decide(const LocalNode& local, Instant now) {
   const Decision before = decision_;
   decided_mode_ = mode(local);
   if (!policy_.unreadable.empty()) weakest_ = decided_mode_;
-  decision_ = mesh::decide(facts(local, now.monotonic));
+  const PairFacts known = facts(local, now.monotonic);
+  decision_ = mesh::decide(known);
   if (decision_.reason == Reason::kFallback && !fell_back_) {
     fell_back_ = true;
     active_->health.require_new_proof(now.wall);
@@ -224,6 +227,24 @@ void Peer::decide(const LocalNode& local, Instant now) {
   if (!decided_ || before.state != decision_.state || before.path != decision_.path)
     since_ = now.wall;
   decided_ = true;
+  remember(known, now.wall);
+}
+
+void Peer::remember(const PairFacts& facts, WallTime now) {
+  if (decision_.path == Path::kWireguard) {
+    memory_ = {active_->key, std::nullopt};
+    return;
+  }
+  // Where encryption is required, that it is missing is no change of what is sent.
+  if (!memory_.proven || memory_.downgrade || facts.mode == Mode::kRequire) return;
+  if (const auto cause = withdrawal(facts)) memory_.downgrade = Downgrade{now, *cause, false};
+}
+
+bool Peer::allow_downgrade() {
+  if (!memory_.downgrade || memory_.downgrade->allowed) return false;
+  memory_.downgrade->allowed = true;
+  memory_.proven.reset();
+  return true;
 }
 
 std::vector<std::string> Peer::warnings() const {
@@ -297,7 +318,8 @@ Contribution Peer::contribution(const LocalNode& local) const {
     for (const std::optional<KeySlot>* slot : {&active_, &candidate_})
       if (*slot) contribution.peers[(*slot)->key] = desired_peer(local, **slot);
   }
-  const bool required = mode(local) == Mode::kRequire;
+  // What nothing goes to is guarded too, whatever closed it.
+  const bool required = mode(local) == Mode::kRequire || decision_.path == Path::kDrop;
   const RouteMtu mtu = route_mtu(local);
   for (const Cidr& cidr : accepted_.cidrs) {
     add_workload_routes(local, cidr, decision_.path, mtu, contribution.routes);

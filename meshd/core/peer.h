@@ -17,6 +17,7 @@
 #include "core/local_node.h"
 #include "core/pair_policies.h"
 #include "core/path_mtu.h"
+#include "mesh/downgrade.h"
 #include "mesh/node_store.h"
 
 namespace mesh {
@@ -110,6 +111,13 @@ class Peer {
   // Also notes the time of a change of state and, on a fallback, asks for a new proof.
   void decide(const LocalNode& local, Instant now);
   const Decision& decision() const { return decision_; }
+  // Whether it was encrypted, and what became of that; also that of an earlier run.
+  const EncryptionMemory& memory() const { return memory_; }
+  void set_memory(EncryptionMemory memory) { memory_ = std::move(memory); }
+  // An operator says that what it has become is right. False: it has not become less.
+  bool allow_downgrade();
+  // It was encrypted, and only an operator or a new proof may change where its packets go.
+  bool held(const LocalNode& local) const { return !local.allow_withdrawal && memory_.proven; }
   WallTime since() const { return since_; }
   // Of the pair: what a policy says, else what both nodes publish; see set_policy.
   Mode mode(const LocalNode& local) const;
@@ -143,6 +151,7 @@ class Peer {
   std::optional<MonotonicTime> deadline(const LocalNode& local, MonotonicTime now) const;
 
  private:
+  void remember(const PairFacts& facts, WallTime now);
   void drop_active(MonotonicTime now);
   KeySlot new_slot(const PublicKey& key, const LocalNode& local, WallTime floor, Instant now) const;
   std::optional<Endpoint> endpoint_for(const LocalNode& local) const;
@@ -165,6 +174,7 @@ class Peer {
   std::optional<PublicKey> former_;
   std::string endpoint_problem_;
   Accepted accepted_;
+  EncryptionMemory memory_;
   bool fell_back_ = false;  // to plaintext; only a new handshake ends it
   PairPolicy policy_;
   std::optional<Mode> weakest_;  // allowed while a policy cannot be read

@@ -191,6 +191,24 @@ std::optional<Backend> parse_backend(std::string_view text) {
   return std::nullopt;
 }
 
+Downgrade read_downgrade(const Json& object, const std::string& place, Result<void>& outcome) {
+  Downgrade downgrade;
+  Fields fields(object, place.empty() ? "downgrade" : place + ".downgrade", outcome);
+  fields.read("since", downgrade.since, parse_time);
+  std::string cause;
+  fields.read("cause", cause);
+  downgrade.cause = parse_reason(cause).value_or(Reason::kNone);
+  fields.read("allowed", downgrade.allowed);
+  return downgrade;
+}
+
+Json downgrade_or_null(const std::optional<Downgrade>& downgrade) {
+  if (!downgrade) return nullptr;
+  return {{"since", format_time(downgrade->since)},
+          {"cause", to_string(downgrade->cause)},
+          {"allowed", downgrade->allowed}};
+}
+
 PeerStatus read_peer(const Json& object, const std::string& place, Result<void>& outcome) {
   PeerStatus peer;
   Fields fields(object, place, outcome);
@@ -224,10 +242,23 @@ PeerStatus read_peer(const Json& object, const std::string& place, Result<void>&
   fields.read("plaintextTxBytes", peer.plaintext_tx_bytes);
   fields.read("droppedBytes", peer.dropped_bytes);
   fields.read("foreignSourceBytes", peer.foreign_source_bytes);
+  fields.read("rxPackets", peer.rx_packets);
+  fields.read("txPackets", peer.tx_packets);
+  fields.read("plaintextRxPackets", peer.plaintext_rx_packets);
+  fields.read("plaintextTxPackets", peer.plaintext_tx_packets);
+  fields.read("pinnedBytes", peer.pinned_bytes);
+  fields.read("pinnedPackets", peer.pinned_packets);
+  fields.read("droppedRxBytes", peer.dropped_rx_bytes);
+  fields.read("droppedTxBytes", peer.dropped_tx_bytes);
+  fields.read("droppedRxPackets", peer.dropped_rx_packets);
+  fields.read("droppedTxPackets", peer.dropped_tx_packets);
+  fields.read("foreignSourcePackets", peer.foreign_source_packets);
   fields.read("pathMtu", peer.path_mtu);
   fields.read("mtu", peer.mtu);
   fields.read("mtuReason", peer.mtu_reason);
   fields.read("warnings", peer.warnings);
+  if (const Json* downgrade = fields.find("downgrade"))
+    peer.downgrade = read_downgrade(*downgrade, place, outcome);
   return peer;
 }
 
@@ -370,9 +401,21 @@ Json to_json(const PeerStatus& peer) {
           {"backend", peer.backend ? to_string(*peer.backend) : ""},
           {"addresses", strings(peer.addresses)},
           {"labels", peer.labels},
+          {"rxPackets", peer.rx_packets},
+          {"txPackets", peer.tx_packets},
+          {"plaintextRxPackets", peer.plaintext_rx_packets},
+          {"plaintextTxPackets", peer.plaintext_tx_packets},
+          {"pinnedBytes", peer.pinned_bytes},
+          {"pinnedPackets", peer.pinned_packets},
+          {"droppedRxBytes", peer.dropped_rx_bytes},
+          {"droppedTxBytes", peer.dropped_tx_bytes},
+          {"droppedRxPackets", peer.dropped_rx_packets},
+          {"droppedTxPackets", peer.dropped_tx_packets},
+          {"foreignSourcePackets", peer.foreign_source_packets},
           {"pathMtu", number_or_null(peer.path_mtu)},
           {"mtu", number_or_null(peer.mtu)},
-          {"mtuReason", peer.mtu_reason}};
+          {"mtuReason", peer.mtu_reason},
+          {"downgrade", downgrade_or_null(peer.downgrade)}};
 }
 
 Json to_json(const Status& status) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "mesh/clock.h"
+#include "mesh/downgrade.h"
 #include "mesh/ip.h"
 #include "mesh/peer_state.h"
 #include "mesh/public_key.h"
@@ -45,17 +46,32 @@ struct PeerStatus {
   std::vector<Cidr> cidrs;
   std::map<std::string, std::string> labels;
   std::optional<WallTime> last_handshake;
-  std::uint64_t rx_bytes = 0;  // through WireGuard
+  // Through WireGuard: bytes as WireGuard counts them (handshakes and keepalives too), packets of
+  // those inside. All counts only grow, also over restarts.
+  std::uint64_t rx_bytes = 0;
   std::uint64_t tx_bytes = 0;
+  std::uint64_t rx_packets = 0;
+  std::uint64_t tx_packets = 0;
   std::uint64_t plaintext_rx_bytes = 0;
   std::uint64_t plaintext_tx_bytes = 0;
-  std::uint64_t dropped_bytes = 0;
+  std::uint64_t plaintext_rx_packets = 0;
+  std::uint64_t plaintext_tx_packets = 0;
+  // Of what was sent: by masqueraded connections, which keep the path they began on.
+  std::uint64_t pinned_bytes = 0;
+  std::uint64_t pinned_packets = 0;
+  std::uint64_t dropped_bytes = 0;  // both directions
+  std::uint64_t dropped_rx_bytes = 0;
+  std::uint64_t dropped_tx_bytes = 0;
+  std::uint64_t dropped_rx_packets = 0;
+  std::uint64_t dropped_tx_packets = 0;
   std::uint64_t foreign_source_bytes = 0;
+  std::uint64_t foreign_source_packets = 0;
   std::optional<std::uint32_t>
       path_mtu;                      // an underlay packet of so many bytes passed; not measured
   std::optional<std::uint32_t> mtu;  // of packets inside the tunnel to it
   std::string mtu_reason;  // why path_mtu is not known, or not known to be so now; "" when it is
-  std::vector<std::string> warnings;  // refused prefixes and addresses, with their cause
+  std::vector<std::string> warnings;   // refused prefixes and addresses, with their cause
+  std::optional<Downgrade> downgrade;  // it was encrypted, and is so no more
 
   friend bool operator==(const PeerStatus&, const PeerStatus&) = default;
 };

@@ -18,16 +18,18 @@ class Client {
 
   // The body of a 200; else the error, in the server's own words where it gave any. A path is
   // ready to be sent: see escape_path.
-  Result<std::string> get(const std::string& path) const { return request("GET", path); }
-  Result<std::string> post(const std::string& path) const { return request("POST", path); }
-  Result<std::string> put(const std::string& path, const std::string& json) const {
-    return request("PUT", path, json);
+  Result<std::string> get(const std::string& path) const { return request("GET", path, ""); }
+  Result<std::string> post(const std::string& path, const std::string& body = "") const {
+    return request("POST", path, body);
   }
-  Result<std::string> remove(const std::string& path) const { return request("DELETE", path); }
+  Result<std::string> put(const std::string& path, const std::string& body) const {
+    return request("PUT", path, body);
+  }
+  Result<std::string> remove(const std::string& path) const { return request("DELETE", path, ""); }
 
  private:
   Result<std::string> request(const std::string& method, const std::string& path,
-                              const std::string& json = "") const;
+                              const std::string& content) const;
   Result<void> probe() const;
 
   std::string socket_;

@@ -115,6 +115,15 @@ Result<Fetched> fetch_status(const Client& client) {
   return Fetched{*std::move(text), *std::move(status)};
 }
 
+Result<ExitCode> post_command(const Client& client, const std::string& name,
+                              const std::string& arguments) {
+  const auto body = client.post("/v1/" + name, arguments);
+  if (!body) return body.error();
+  const auto outcome = field_of(*body, "result");
+  if (!outcome) return outcome.error();
+  return finish(outcome->empty() ? name + ": done\n" : escape_lines(*outcome));
+}
+
 }  // namespace
 
 Result<ExitCode> show_status(const Client& client, const StatusOptions& options) {
@@ -170,11 +179,12 @@ Result<ExitCode> show_plan(const Client& client) {
 }
 
 Result<ExitCode> run_command(const Client& client, const std::string& name) {
-  const auto body = client.post("/v1/" + name);
-  if (!body) return body.error();
-  const auto outcome = field_of(*body, "result");
-  if (!outcome) return outcome.error();
-  return finish(outcome->empty() ? name + ": done\n" : escape_lines(*outcome));
+  return post_command(client, name, "");
+}
+
+Result<ExitCode> allow_plaintext(const Client& client, const std::string& node) {
+  return post_command(client, "allow-plaintext",
+                      Json{{"node", node}}.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 Result<ExitCode> drain(const Client& client, const DrainOptions& options) {

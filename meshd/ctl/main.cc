@@ -71,6 +71,30 @@ void add_status(CLI::App& app, Arguments& arguments) {
   });
 }
 
+void add_leaks(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("leaks", "who sends how much unencrypted, highest rate first");
+  StatusOptions& options = arguments.status;
+  command->add_option("-o,--output", options.output, "table, wide, json or yaml")
+      ->check(CLI::IsMember({"table", "wide", "json", "yaml"}));
+  command->add_option("--color", options.color, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  CLI::Option* check =
+      command->add_flag("--check", options.check, "exit 3 if anything leaks between the samples");
+  CLI::Option* watch = command->add_flag("--watch", options.watch, "redraw until interrupted");
+  command
+      ->add_option("--interval", arguments.interval, "seconds between the two samples (default: 2)")
+      ->check(CLI::Range(0.1, 86400.0));
+  watch->excludes(check);
+  command->callback([&arguments] {
+    arguments.chosen = [&arguments](const Client& client) {
+      StatusOptions chosen = arguments.status;
+      chosen.interval = milliseconds_of(arguments.interval);
+      return chosen.watch ? watch_leaks(client, chosen) : show_leaks(client, chosen);
+    };
+  });
+}
+
 void add_peer(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("peer", "all that is known of one peer");
   command->add_option("NODE", arguments.node, "the peer's name")->required();
@@ -158,6 +182,18 @@ void add_simple(CLI::App& app, Arguments& arguments) {
   add_command("resume", "come back after a drain");
 }
 
+void add_allow_plaintext(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand(
+      "allow-plaintext", "accept that a peer that was encrypted is so no more, and lift its block");
+  command->add_option("NODE", arguments.node, "the peer's name")->required();
+  command->callback([&arguments] {
+    arguments.changes = true;
+    arguments.chosen = [&arguments](const Client& client) {
+      return allow_plaintext(client, arguments.node);
+    };
+  });
+}
+
 void add_drain(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("drain", "leave the mesh without losing a packet");
   command->add_flag("!--no-wait", arguments.drain.wait,
@@ -230,12 +266,14 @@ void describe(CLI::App& app, Arguments& arguments) {
                  "seconds to wait for meshd (default: 10; 60 for what changes something)")
       ->check(CLI::Range(0.1, 86400.0));
   add_status(app, arguments);
+  add_leaks(app, arguments);
   add_peer(app, arguments);
   add_nodes(app, arguments);
   add_policies(app, arguments);
   add_explain(app, arguments);
   add_simple(app, arguments);
   add_drain(app, arguments);
+  add_allow_plaintext(app, arguments);
   add_node(app, arguments);
   add_store(app, arguments);
   add_completion(app, arguments);

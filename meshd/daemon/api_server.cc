@@ -101,7 +101,7 @@ class Routes {
     bool local;
     Handler handler;
   };
-  static const std::array<Route, 16> kRoutes;
+  static const std::array<Route, 17> kRoutes;
 
   static bool matches(const Route& route, std::string_view path) {
     const bool below = route.path.size() > 1 && route.path.ends_with('/');
@@ -257,7 +257,7 @@ class Routes {
   std::mutex store_mutex_;
 };
 
-const std::array<Routes::Route, 16> Routes::kRoutes{{
+const std::array<Routes::Route, 17> Routes::kRoutes{{
     {"GET", "/", false, &Routes::get_page},
     {"GET", "/healthz", false, &Routes::get_live},
     {"GET", "/readyz", false, &Routes::get_ready},
@@ -270,6 +270,7 @@ const std::array<Routes::Route, 16> Routes::kRoutes{{
     {"POST", "/v1/reload", true, &Routes::run_command},
     {"POST", "/v1/drain", true, &Routes::run_command},
     {"POST", "/v1/resume", true, &Routes::run_command},
+    {"POST", "/v1/allow-plaintext", true, &Routes::run_command},
     {"GET", "/v1/policies", true, &Routes::get_policies},
     {"PUT", kPolicyPrefix, true, &Routes::put_policy},
     {"DELETE", kPolicyPrefix, true, &Routes::delete_policy},

@@ -8,10 +8,13 @@
 #include <future>
 #include <nlohmann/json.hpp>
 
+#include "core/desired.h"
 #include "keys/key_file.h"
 #include "meshd/daemon/listen_socket.h"
+#include "meshd/daemon/local_facts.h"
 #include "meshd/daemon/log.h"
 #include "meshd/daemon/store_factory.h"
+#include "meshd/daemon/traffic_file.h"
 #include "meshd/daemon/version.h"
 #include "meshd/dataplane/linux_dataplane.h"
 #include "meshd/dataplane/path_probe.h"
@@ -75,7 +78,7 @@ Result<void> Daemon::open() {
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
   if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted;
-  (*dataplane)->expect_ruleset({config_.wireguard.interface, config_.wireguard.fwmark});
+  (*dataplane)->expect_ruleset(desired_device(local_from_config(config_), true).nft);
   (*dataplane)->remember_sysctls_in(sysctl_file(config_));
   dataplane_ = std::move(*dataplane);
   dataplane_->set_identity(&key_);
@@ -101,6 +104,7 @@ Result<void> Daemon::open() {
     status_.store(std::move(status));
   };
   options.snapshots = open_snapshots();
+  options.traffic = open_counts();
   reconciler_ =
       std::make_unique<Reconciler>(*dataplane_, clock_, *metrics_, config_, std::move(options));
   return start_api();
@@ -120,6 +124,25 @@ SnapshotPort Daemon::open_snapshots() {
   snapshots_ = std::make_unique<SnapshotWriter>(path);
   port.save = [this](Snapshot snapshot) { snapshots_->save(std::move(snapshot)); };
   port.save_problem = [this] { return snapshots_->problem(); };
+  return port;
+}
+
+// Beside the snapshot's usual place. Counts that cannot be read begin anew.
+TrafficPort Daemon::open_counts() {
+  TrafficPort port;
+  const std::filesystem::path path =
+      (config_.keys.directory / ".." / (config_.node.name + ".traffic")).lexically_normal();
+  auto found = read_counts(path);
+  if (found) {
+    port.found = std::move(*found);
+  } else {
+    port.damage = found.error().message;
+  }
+  counts_ = std::make_unique<SaveThread>();
+  port.save = [this, path](std::string text) {
+    counts_->save([path, text = std::move(text)] { return write_counts(path, text); });
+  };
+  port.save_problem = [this] { return counts_->problem(); };
   return port;
 }
 
@@ -167,6 +190,7 @@ Result<void> Daemon::run() {
   store_->stop();
   reconciler_->finish();
   if (snapshots_) snapshots_->stop();
+  if (counts_) counts_->stop();
   return result;
 }
 
@@ -249,8 +273,17 @@ Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&
   return answer.get();
 }
 
+Result<std::string> Daemon::allow_plaintext(const std::string& node) {
+  if (node.empty())
+    return make_error(ErrorCode::kInvalid, "allow-plaintext needs {{\"node\": NAME}}");
+  if (auto allowed = reconciler_->allow_downgrade(node); !allowed) return allowed.error();
+  act();
+  return fmt::format("{} may be without encryption, until it proves a key again\n", node);
+}
+
 Result<std::string> Daemon::execute(const std::string& name, const nlohmann::json& arguments) {
   if (name == "reload") return reload();
+  if (name == "allow-plaintext") return allow_plaintext(arguments.value("node", ""));
   if (name == "plan") return reconciler_->preview();
   if (name == "explain")
     return reconciler_->explain(arguments.value("node", ""),
@@ -297,7 +330,7 @@ Result<std::string> dry_run(const Config& config) {
   if (!key && key.error().code != ErrorCode::kNotFound) return key.error();
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
-  (*dataplane)->expect_ruleset({config.wireguard.interface, config.wireguard.fwmark});
+  (*dataplane)->expect_ruleset(desired_device(local_from_config(config), true).nft);
   auto store = make_store(config);
   if (!store) return store.error();
   const SystemClock clock;

@@ -44,6 +44,7 @@ class Daemon final : private ApiBackend {
   Daemon(Config config, std::filesystem::path config_file, PrivateKey key);
   Result<void> open();
   SnapshotPort open_snapshots();
+  TrafficPort open_counts();
   Result<void> start_api();
   void act();  // a pass, now
   Result<std::string> reload();
@@ -53,6 +54,7 @@ class Daemon final : private ApiBackend {
   ServiceHealth health() override;
   Result<std::string> command(std::string_view name, const nlohmann::json& arguments) override;
   Result<std::string> execute(const std::string& name, const nlohmann::json& arguments);
+  Result<std::string> allow_plaintext(const std::string& node);
 
   Config config_;
   std::filesystem::path config_file_;
@@ -70,6 +72,7 @@ class Daemon final : private ApiBackend {
   std::unique_ptr<NodeStore> store_;
   std::unique_ptr<StoreAdmin> store_admin_;    // the API's; null: there is none
   std::unique_ptr<SnapshotWriter> snapshots_;  // null: none is kept
+  std::unique_ptr<SaveThread> counts_;
   std::unique_ptr<PathProber> paths_;
   std::unique_ptr<Reconciler> reconciler_;
   std::unique_ptr<ApiServer> api_;

@@ -1,6 +1,7 @@
 #include "meshd/daemon/reconciler.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "meshd/daemon/local_facts.h"
 #include "meshd/daemon/log.h"
@@ -43,11 +44,13 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       addresses_(dataplane, problems_),
       diversions_(dataplane, problems_),
       snapshots_(std::move(options_.snapshots), store_identity(config_), problems_),
+      counts_(std::move(options_.traffic), kernel_.traffic(), problems_),
       drift_(metrics) {
   set_scope();
   // Whose record is mine must be known before the first one comes.
   model_.set_local(local_from_config(config_), clock_.now());
   model_.remember_policies(snapshots_.policies());
+  snapshots_.tell(model_);
 }
 
 void Reconciler::set_scope() {
@@ -119,6 +122,21 @@ Result<void> Reconciler::resume() {
   return {};
 }
 
+Result<void> Reconciler::allow_downgrade(const std::string& node) {
+  if (auto allowed = model_.allow_downgrade(node); !allowed) return allowed;
+  log::warn("an operator allows that the peer is encrypted no more", {{"peer", node}});
+  remember_at_once_ = true;
+  return {};
+}
+
+void Reconciler::finish() {
+  const Instant now = clock_.now();
+  snapshots_.keep(model_, now, true);
+  // The last counts are those that the kernel goes on with.
+  if (adopted_) sample_device(now);
+  counts_.keep(kernel_.traffic(), now.monotonic, true);
+}
+
 // --- the pass ---
 
 MonotonicTime Reconciler::pass() {
@@ -129,7 +147,9 @@ MonotonicTime Reconciler::pass() {
     // On the word of a snapshot nothing is published: the store may hold what another wrote since.
     if (model_.store_answered()) keep_own_record(now);
     if (store_in_sync_) forget_silent_nodes(now);
-    snapshots_.keep(model_, now);
+    if (remember_at_once_) snapshots_.touch();
+    snapshots_.keep(model_, now, std::exchange(remember_at_once_, false));
+    counts_.keep(kernel_.traffic(), now.monotonic);
     // On its way out, and nobody sends to it any more: the next pass takes the device down.
     if (drain_.steer(model_, kernel_.mirror(), store_in_sync_, now.monotonic))
       again_at_once_ = true;
@@ -198,6 +218,7 @@ void Reconciler::sample_device(Instant now) {
     metrics_.count_error("read-device");
   } else {
     problems_.clear("device dump");
+    kernel_.traffic().update_tunnels(kernel_.mirror().peers(), model_.owners_of_keys());
     model_.observe(kernel_.mirror(), kernel_.traffic().all(NftSet::kTxWireguard), now);
   }
   if (!touched.peers.empty() || (was_right && !device_is_right())) drift_.compared(touched);
@@ -254,6 +275,7 @@ void Reconciler::decide(Instant now) {
   const std::vector<std::string> changed = model_.settle(now, desired_, touched_, requests);
   if (!changed.empty()) snapshots_.touch();
   log_changes(changed);
+  tell_downgrades(requests.downgrades);
   drift_.count_foreign_peers(requests.foreign);
   LocalNode local = model_.local();
   if (!device_problem_.empty())
@@ -403,6 +425,25 @@ void Reconciler::log_changes(const std::vector<std::string>& nodes) {
   }
 }
 
+void Reconciler::tell_downgrades(const std::map<std::string, Reason>& downgrades) {
+  for (const auto& [node, cause] : downgrades) {
+    const auto peer = model_.peers().find(node);
+    const bool gone = peer == model_.peers().end();
+    std::string consequence = gone ? "it has left the mesh" : "it is sent to in plaintext";
+    if (!gone && peer->second.held(model_.local()))
+      consequence =
+          "nothing is sent to it, until it proves a key or an operator allows it: "
+          "meshctl allow-plaintext " +
+          node;
+    log::warn("the peer was encrypted and is so no more",
+              {{"peer", node},
+               {"cause", std::string(to_string(cause))},
+               {"consequence", std::move(consequence)}});
+    metrics_.count_downgrade(to_string(cause));
+    remember_at_once_ = true;
+  }
+}
+
 void Reconciler::report(Instant now) {
   if (!model_.store_answered()) {
     not_ready_ = "the store has not answered yet";
@@ -417,7 +458,8 @@ void Reconciler::report(Instant now) {
   }
   std::set<std::string> nodes;
   for (const auto& [node, peer] : model_.peers()) nodes.insert(node);
-  kernel_.traffic().keep_only(nodes);
+  // Before the store has answered, who is not among the peers may be yet.
+  if (model_.store_answered()) kernel_.traffic().keep_only(nodes);
   diversions_.look(model_, kernel_.mirror());
   ReportInputs inputs{config_,
                       model_,
@@ -454,6 +496,7 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   consider(held_.next());
   consider(own_record_again_);
   consider(snapshots_.next());
+  consider(counts_.next());
   consider(model_.deadline(now.monotonic));
   consider(drain_.next());
   consider(former_ports_.next());

@@ -40,8 +40,29 @@ void add_tunnel(PeerStatus& status, const Peer& peer, const ReportInputs& inputs
   // Where the packets really go: the kernel may have learned another endpoint than the record's.
   if (found->second.endpoint) status.endpoint = found->second.endpoint;
   status.last_handshake = found->second.last_handshake;
-  status.rx_bytes = found->second.rx_bytes;
-  status.tx_bytes = found->second.tx_bytes;
+}
+
+void add_counts(PeerStatus& status, const Traffic& traffic) {
+  const auto count = [&](NftSet set) { return traffic.count(status.node, set); };
+  const Traffic::Tunnel tunnel = traffic.tunnel(status.node);
+  status.rx_bytes = tunnel.rx;
+  status.tx_bytes = tunnel.tx;
+  status.rx_packets = count(NftSet::kRxWireguard).packets;
+  status.tx_packets = count(NftSet::kTxWireguard).packets;
+  status.plaintext_rx_bytes = count(NftSet::kRxPlaintext).bytes;
+  status.pinned_bytes = count(NftSet::kPinned).bytes;
+  status.pinned_packets = count(NftSet::kPinned).packets;
+  status.plaintext_tx_bytes = count(NftSet::kTxPlaintext).bytes + status.pinned_bytes;
+  status.plaintext_rx_packets = count(NftSet::kRxPlaintext).packets;
+  status.plaintext_tx_packets = count(NftSet::kTxPlaintext).packets + status.pinned_packets;
+  status.dropped_rx_bytes = count(NftSet::kRxRequired).bytes;
+  status.dropped_tx_bytes = count(NftSet::kTxRequired).bytes + count(NftSet::kClosedHop).bytes;
+  status.dropped_rx_packets = count(NftSet::kRxRequired).packets;
+  status.dropped_tx_packets =
+      count(NftSet::kTxRequired).packets + count(NftSet::kClosedHop).packets;
+  status.dropped_bytes = status.dropped_rx_bytes + status.dropped_tx_bytes;
+  status.foreign_source_bytes = count(NftSet::kForeign).bytes;
+  status.foreign_source_packets = count(NftSet::kForeign).packets;
 }
 
 // The device's MTU as it is, or the routes' where the way is narrower.
@@ -119,14 +140,15 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   status.cidrs = peer.accepted().cidrs;
   status.labels = peer.record().labels;
   status.warnings = peer.warnings();
+  status.downgrade = peer.memory().downgrade;
+  if (status.state == State::kBlocked && status.mode != Mode::kRequire &&
+      peer.held(inputs.model.local()))
+    status.detail +=
+        "; it was encrypted, and becoming less is not allowed here "
+        "(encryption.allowWithdrawal): `meshctl allow-plaintext` lifts that";
   add_tunnel(status, peer, inputs);
   add_mtu(status, node, peer, inputs);
-  const auto bytes = [&](NftSet set) { return inputs.traffic.bytes(node, set); };
-  status.plaintext_rx_bytes = bytes(NftSet::kRxPlaintext);
-  status.plaintext_tx_bytes = bytes(NftSet::kTxPlaintext);
-  status.dropped_bytes =
-      bytes(NftSet::kTxRequired) + bytes(NftSet::kRxRequired) + bytes(NftSet::kClosedHop);
-  status.foreign_source_bytes = bytes(NftSet::kForeign);
+  add_counts(status, inputs.traffic);
   return status;
 }
 

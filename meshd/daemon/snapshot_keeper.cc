@@ -18,7 +18,14 @@ Snapshot collect(const MeshModel& model) {
   snapshot.nodes.reserve(model.peers().size());
   for (const auto& [name, peer] : model.peers()) {
     SnapshotNode node{peer.entry(), std::nullopt, peer.gone()};
-    if (peer.decision().path == Path::kWireguard && peer.active()) node.proven = peer.active()->key;
+    if (peer.decision().path == Path::kWireguard && peer.active()) {
+      node.proven = peer.active()->key;
+    } else {
+      node.memory = peer.memory();
+      // Whole seconds are kept: what is read back shall be equal.
+      if (auto& less = node.memory.downgrade)
+        less->since = std::chrono::floor<std::chrono::seconds>(less->since);
+    }
     snapshot.nodes.push_back(std::move(node));
   }
   snapshot.own_labels = model.own_labels();
@@ -62,6 +69,16 @@ SnapshotKeeper::SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems&
   nothing_written_ = !port_.found->problems.empty();
   for (const std::string& problem : port_.found->problems)
     log::warn("the snapshot holds a record that cannot be used", {{"reason", problem}});
+}
+
+void SnapshotKeeper::tell(MeshModel& model) const {
+  if (!port_.found) return;
+  std::vector<MeshModel::Remembered> nodes;
+  for (const SnapshotNode& node : port_.found->nodes) {
+    nodes.push_back({node.record, node.memory, node.gone});
+    if (node.proven) nodes.back().memory.proven = node.proven;
+  }
+  model.remember(std::move(nodes));
 }
 
 void SnapshotKeeper::on_store_update(const StoreUpdate& update) {

@@ -45,6 +45,8 @@ class SnapshotKeeper {
   std::vector<EncryptionPolicy> policies() const {
     return port_.found ? port_.found->policies : std::vector<EncryptionPolicy>();
   }
+  // At the start: who was encrypted, which counts whether or not the store answers.
+  void tell(MeshModel& model) const;
   void on_store_update(const StoreUpdate& update);
   // Gives the model the records of the snapshot if the store is out and has not answered before.
   void feed(MeshModel& model, Instant now);

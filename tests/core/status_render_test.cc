@@ -168,6 +168,8 @@ TEST(Peer, ShowsAllThatIsKnown) {
             "plaintext sent:      1.0 KiB (1024)\n"
             "dropped:             0 B\n"
             "foreign source:      0 B\n"
+            "downgrade:           was encrypted until 2026-11-22T14:00:00Z (1h1m ago): it has no "
+            "WireGuard\n"
             "warning:             10.9.0.0/16 is refused: node-b has it\n");
 }
 

@@ -212,13 +212,18 @@ TEST_F(Meshctl, PlanShowsWhatMeshdSays) {
 
 TEST_F(Meshctl, CommandsReachMeshdAndGiveItsWords) {
   backend_.set_answer(std::string("configuration read"));
+  EXPECT_EQ(run({"allow-plaintext"}).code, 2) << "which peer?";
+  const Outcome allowed = run({"allow-plaintext", "node-b"});
+  EXPECT_EQ(allowed.code, 0) << allowed.errors;
+  EXPECT_EQ(backend_.commands().at(0).first, "allow-plaintext");
+  EXPECT_EQ(backend_.commands().at(0).second, Json({{"node", "node-b"}}));
   for (const char* name : {"reload", "resume"}) {
     const Outcome outcome = run({name});
     EXPECT_EQ(outcome.code, 0);
     EXPECT_EQ(outcome.output, "configuration read\n");
   }
-  EXPECT_EQ(backend_.commands().size(), 2U);
-  EXPECT_EQ(backend_.commands()[1].first, "resume");
+  EXPECT_EQ(backend_.commands().size(), 3U);
+  EXPECT_EQ(backend_.commands()[2].first, "resume");
 }
 
 TEST_F(Meshctl, ACommandThatFailsSaysWhyInMeshdsWords) {

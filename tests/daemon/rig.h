@@ -127,6 +127,7 @@ class Rig {
   std::string snapshot_damage;  // why the one on disk cannot be used
   std::string save_problem;     // why none can be written now
   int saves = 0;
+  std::optional<std::string> counts;  // of traffic, as on disk
 
  private:
   int metric(const std::string& series) const;

@@ -36,6 +36,10 @@ Snapshot sample() {
   snapshot.nodes[1].gone = true;
   snapshot.own_labels = {{"role", "web \"quoted\"\n"}, {"empty", ""}};
   snapshot.policies = {{"databases", 100, "role == \"db\"", "all()", PolicyAction::kRequire}};
+  snapshot.nodes[1].memory = {
+      key(3), Downgrade{WallTime(std::chrono::seconds(1'780'000'000)), Reason::kNoRecord, false}};
+  snapshot.nodes[2].memory.downgrade =
+      Downgrade{WallTime(std::chrono::seconds(1'780'000'001)), Reason::kPolicy, true};
   return snapshot;
 }
 
@@ -126,7 +130,7 @@ TEST(SnapshotText, ARecordThatThisMeshdCannotTakeCostsItselfOnly) {
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->nodes, sample().nodes);
   ASSERT_EQ(read->problems.size(), 1U);
-  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:8"));
+  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:10"));
 }
 
 TEST(SnapshotText, APolicyThatThisMeshdCannotTakeCostsItselfOnly) {
@@ -135,7 +139,7 @@ TEST(SnapshotText, APolicyThatThisMeshdCannotTakeCostsItselfOnly) {
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->policies, sample().policies);
   ASSERT_EQ(read->problems.size(), 1U);
-  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:8"));
+  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:10"));
 }
 
 TEST(SnapshotText, WhatMeshdWouldNotWriteIsRefusedThoughTheChecksumIsRight) {
@@ -144,7 +148,7 @@ TEST(SnapshotText, WhatMeshdWouldNotWriteIsRefusedThoughTheChecksumIsRight) {
   };
   EXPECT_THAT(add("node node-b - here {\"name\": \"node-b\"}"), HasSubstr("second record"));
   EXPECT_THAT(add("policy databases {}"), HasSubstr("second policy"));
-  EXPECT_THAT(add("node e KEY here {\"name\": \"e\"}"), HasSubstr("line 8"));
+  EXPECT_THAT(add("node e KEY here {\"name\": \"e\"}"), HasSubstr("line 10"));
   EXPECT_NE(add("store {"), "");
   EXPECT_THAT(add("store {\"written\": \"soon\"}"), HasSubstr("no time"));
   EXPECT_THAT(add("store {\"written\": \"99999999999\"}"), HasSubstr("no time"));

@@ -6,7 +6,7 @@ _meshctl_policies() {
 }
 _meshctl() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} word command=
-  local commands='status peer plan graph reload drain resume nodes node store apply get delete explain version completion'
+  local commands='status leaks peer plan graph reload drain resume allow-plaintext nodes node store apply get delete explain version completion'
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     [[ " $commands " == *" $word "* ]] && { command=$word; break; }
   done
@@ -24,8 +24,8 @@ _meshctl() {
       return ;;
     -o | --output)
       case $command in
-        status) mapfile -t COMPREPLY < <(compgen -W 'table wide json yaml' -- "$current") ;;
         get) mapfile -t COMPREPLY < <(compgen -W 'table json yaml' -- "$current") ;;
+        leaks | status) mapfile -t COMPREPLY < <(compgen -W 'table wide json yaml' -- "$current") ;;
         nodes) mapfile -t COMPREPLY < <(compgen -W 'table json yaml name' -- "$current") ;;
         *) mapfile -t COMPREPLY < <(compgen -W 'text json yaml' -- "$current") ;;
       esac
@@ -34,7 +34,8 @@ _meshctl() {
   local words=
   case $command in
     '') words="$commands --version" ;;
-    status) words='--output --watch --interval --check --color' ;;
+    leaks | status) words='--output --watch --interval --check --color' ;;
+    allow-plaintext) words="$(meshctl nodes -o name 2>/dev/null)" ;;
     peer) words="--output $(meshctl nodes -o name 2>/dev/null)" ;;
     nodes) words='--output' ;;
     apply) words='--file' ;;

@@ -17,12 +17,14 @@ _meshctl() {
   local -a commands common
   commands=(
     'status:this node and its peers'
+    'leaks:who sends how much unencrypted'
     'peer:all that is known of one peer'
     'plan:what meshd would change now'
     'graph:the mesh in DOT'
     'reload:read the configuration again'
     'drain:leave the mesh without losing a packet'
     'resume:come back after a drain'
+    'allow-plaintext:accept that a peer is encrypted no more'
     'nodes:what the store holds'
     'apply:put encryption policies into the store'
     'get:what the store holds'
@@ -48,9 +50,14 @@ _meshctl() {
           _arguments $common '(-o --output)'{-o,--output}'[format]:format:(table wide json yaml)' \
             '--watch[redraw]' '--interval[seconds between redraws]:seconds:' \
             '--check[fail unless every peer is encrypted]' '--color[colors]:when:(auto always never)' ;;
+        leaks)
+          _arguments $common '(-o --output)'{-o,--output}'[format]:format:(table wide json yaml)' \
+            '--watch[redraw]' '--interval[seconds between the samples]:seconds:' \
+            '--check[fail if anything leaks]' '--color[colors]:when:(auto always never)' ;;
         peer)
           _arguments $common '(-o --output)'{-o,--output}'[format]:format:(text json yaml)' \
             '1:node:_meshctl_nodes' ;;
+        allow-plaintext) _arguments $common '1:node:_meshctl_nodes' ;;
         nodes)
           _arguments $common '(-o --output)'{-o,--output}'[format]:format:(table json yaml name)' ;;
         apply) _arguments $common '*'{-f,--file}'[a file of policies]:file:_files' ;;

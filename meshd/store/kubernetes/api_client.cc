@@ -7,7 +7,7 @@
 
 namespace mesh {
 
-Result<HttpClient::Id> ApiClient::start(HttpRequest request, HttpClient::Callbacks callbacks) {
+Result<HttpClient::Id> ApiClient::start(ApiRequest request, HttpClient::Callbacks callbacks) {
   const auto access = load_();
   if (!access) return access.error();
   const auto token = current_token(*access);

@@ -24,7 +24,7 @@ class ApiClient {
   ApiClient(HttpClient& http, LoadAccess load) : http_(http), load_(std::move(load)) {}
 
   // An error: the identity cannot be read, and nothing was sent.
-  Result<HttpClient::Id> start(HttpRequest request, HttpClient::Callbacks callbacks);
+  Result<HttpClient::Id> start(ApiRequest request, HttpClient::Callbacks callbacks);
   void cancel(HttpClient::Id id) { http_.cancel(id); }
 
   // `doing` as in "list Nodes". The answer's status is not 200.

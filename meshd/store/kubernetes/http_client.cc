@@ -123,7 +123,7 @@ struct HttpClient::Transfer {
   CURL* easy = nullptr;
   curl_slist* headers = nullptr;
   curl_slist* connect_to = nullptr;
-  HttpRequest request;
+  ApiRequest request;
   std::string server;
   std::string source;
   Callbacks callbacks;
@@ -150,7 +150,8 @@ void HttpClient::Transfer::set_request(const KubernetesAccess& access) {
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_NOSIGNAL, 1L);
   set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
-  set(CURLOPT_PIPEWAIT, 1L);
+  // Not CURLOPT_PIPEWAIT: a transfer that waits for another's connection was seen never to start,
+  // and libcurl applies no timeout to it meanwhile.
 }
 
 void HttpClient::Transfer::set_credentials(const KubernetesAccess& access,
@@ -260,7 +261,7 @@ HttpClient::~HttpClient() {
 }
 
 HttpClient::Id HttpClient::start(const KubernetesAccess& access, const std::string& token,
-                                 HttpRequest request, Callbacks callbacks) {
+                                 ApiRequest request, Callbacks callbacks) {
   auto transfer = std::make_unique<Transfer>();
   transfer->easy = curl_easy_init();
   transfer->request = std::move(request);

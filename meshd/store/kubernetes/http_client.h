@@ -3,10 +3,10 @@
 //
 // Threads: one thread drives it (start, cancel, run); wake() is for any thread. Callbacks come from
 // run() on that thread; on_done may start and cancel transfers, the others may not.
-// Cost: transfers to one server share one HTTP/2 connection where it speaks that, so that an answer
-// to one request says that the connection of all of them lives.
-// Never: follows a redirect, sends a request twice, buffers more of an answer than was asked for
-// (what is streamed to a callback is bounded by that callback), puts a token into an error.
+// Cost: transfers to one server share one HTTP/2 connection where it speaks that and the first of
+// them has been answered, so that an answer to one request says that the connection of all of them
+// lives. Never: follows a redirect, sends a request twice, buffers more of an answer than was asked
+// for (what is streamed to a callback is bounded by that callback), puts a token into an error.
 #pragma once
 
 #include <chrono>
@@ -25,7 +25,7 @@
 
 namespace mesh {
 
-struct HttpRequest {
+struct ApiRequest {
   std::string method = "GET";
   std::string path;          // from the server's root, with the query
   std::string content_type;  // of `body`
@@ -65,7 +65,7 @@ class HttpClient {
   HttpClient& operator=(HttpClient&&) = delete;
   ~HttpClient();
 
-  Id start(const KubernetesAccess& access, const std::string& token, HttpRequest request,
+  Id start(const KubernetesAccess& access, const std::string& token, ApiRequest request,
            Callbacks callbacks);
   void cancel(Id id);  // no callback any more; an unknown id is fine
   // Ends all transfers, without a callback, and closes all connections: the next are new.

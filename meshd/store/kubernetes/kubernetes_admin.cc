@@ -35,7 +35,7 @@ KubernetesAdmin::KubernetesAdmin(std::filesystem::path kubeconfig)
         return path.empty() ? in_cluster_access() : load_kubeconfig(path);
       }) {}
 
-Result<HttpAnswer> KubernetesAdmin::ask(HttpRequest request) {
+Result<HttpAnswer> KubernetesAdmin::ask(ApiRequest request) {
   request.total = kTotal;
   request.max_answer = kMaxPageBytes;
   std::optional<Result<HttpAnswer>> result;
@@ -53,7 +53,7 @@ Result<std::vector<Change>> KubernetesAdmin::list(const std::string& path, const
   std::vector<Change> changes;
   std::string continue_token;
   do {
-    HttpRequest request;
+    ApiRequest request;
     request.path = path + "?limit=250";
     if (!continue_token.empty()) request.path += "&continue=" + url_encoded(continue_token);
     const auto answer = ask(std::move(request));
@@ -102,12 +102,12 @@ Result<void> KubernetesAdmin::delete_node(const std::string& name) {
 Result<void> KubernetesAdmin::put_policy(const EncryptionPolicy& policy) {
   if (auto checked = check_node_name(policy.name); !checked) return checked;
   for (int attempt = 1;; ++attempt) {
-    HttpRequest get;
+    ApiRequest get;
     get.path = path_of(policy.name);
     const auto present = ask(std::move(get));
     if (!present) return present.error();
     nlohmann::json object = nlohmann::json::parse(format_policy_json(policy));
-    HttpRequest put;
+    ApiRequest put;
     put.content_type = "application/json";
     if (present->status == 200) {
       const auto found = parse_api_object(present->body);
@@ -136,7 +136,7 @@ Result<void> KubernetesAdmin::put_policy(const EncryptionPolicy& policy) {
 
 Result<void> KubernetesAdmin::delete_policy(const std::string& name) {
   if (auto checked = check_node_name(name); !checked) return checked;
-  HttpRequest request;
+  ApiRequest request;
   request.method = "DELETE";
   request.path = path_of(name);
   const auto done = ask(std::move(request));

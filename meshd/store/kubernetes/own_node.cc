@@ -48,7 +48,7 @@ void OwnNode::abandon() {
   transfer_ = 0;
 }
 
-void OwnNode::begin(ApiClient& api, HttpRequest request,
+void OwnNode::begin(ApiClient& api, ApiRequest request,
                     void (OwnNode::*on_done)(const HttpAnswer& answer)) {
   request.total = kTotal;
   request.max_answer = kMaxNodeBytes;
@@ -66,7 +66,7 @@ void OwnNode::begin(ApiClient& api, HttpRequest request,
 
 // As a list of one, for which the rights suffice that the store needs anyway.
 void OwnNode::read() {
-  HttpRequest request;
+  ApiRequest request;
   request.path = fmt::format("/api/v1/nodes?fieldSelector=metadata.name%3D{}", name_);
   begin(reader_, std::move(request), &OwnNode::on_read);
 }
@@ -82,7 +82,7 @@ void OwnNode::on_read(const HttpAnswer& answer) {
 }
 
 void OwnNode::patch(std::string body) {
-  HttpRequest request;
+  ApiRequest request;
   request.method = "PATCH";
   request.path = fmt::format("/api/v1/nodes/{}?fieldManager=meshd", name_);
   request.content_type = "application/merge-patch+json";

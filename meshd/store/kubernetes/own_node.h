@@ -32,7 +32,7 @@ class OwnNode {
   const std::string& problem() const { return problem_; }
 
  private:
-  void begin(ApiClient& api, HttpRequest request,
+  void begin(ApiClient& api, ApiRequest request,
              void (OwnNode::*on_done)(const HttpAnswer& answer));
   void read();
   void on_read(const HttpAnswer& answer);

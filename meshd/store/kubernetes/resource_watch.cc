@@ -47,7 +47,7 @@ void ResourceWatch::step(MonotonicTime now) {
   }
 }
 
-void ResourceWatch::begin(State state, HttpRequest request, HttpClient::Callbacks callbacks,
+void ResourceWatch::begin(State state, ApiRequest request, HttpClient::Callbacks callbacks,
                           MonotonicTime now) {
   auto started = api_.start(std::move(request), std::move(callbacks));
   if (!started) return fail({started.error()}, now);
@@ -82,7 +82,7 @@ Error ResourceWatch::unreadable(std::string_view why) const {
 // ---- list ----
 
 void ResourceWatch::list(MonotonicTime now) {
-  HttpRequest request;
+  ApiRequest request;
   request.path = fmt::format("{}?limit={}", options_.path, options_.page);
   if (!continue_.empty()) request.path += "&continue=" + url_encoded(continue_);
   request.max_answer = kMaxPageBytes;
@@ -159,7 +159,7 @@ void ResourceWatch::not_served(const HttpAnswer& answer, MonotonicTime now) {
 void ResourceWatch::watch(MonotonicTime now) {
   const auto spread =
       std::chrono::duration_cast<std::chrono::seconds>(pause_.up_to(kWatchSeconds)).count();
-  HttpRequest request;
+  ApiRequest request;
   request.path =
       fmt::format("{}?watch=1&allowWatchBookmarks=true&resourceVersion={}&timeoutSeconds={}",
                   options_.path, url_encoded(version_), kWatchSeconds.count() + spread);
