@@ -8,8 +8,8 @@ namespace {
 
 std::vector<NftSet> sets_of(const Accounting::Prefix& prefix) {
   std::vector<NftSet> sets{NftSet::kTxWireguard, NftSet::kRxWireguard, NftSet::kTxPlaintext,
-                           NftSet::kRxPlaintext, NftSet::kPeer,        NftSet::kPinned};
-  if (prefix.workload) sets.push_back(NftSet::kForeign);
+                           NftSet::kRxPlaintext, NftSet::kPeer};
+  if (prefix.workload) sets.insert(sets.end(), {NftSet::kForeign, NftSet::kPinned});
   if (prefix.address) sets.push_back(NftSet::kPeerAddress);
   if (prefix.address && prefix.closed) sets.push_back(NftSet::kClosedHop);
   if (prefix.workload && prefix.required)

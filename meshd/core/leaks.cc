@@ -17,12 +17,13 @@ constexpr std::string_view kSchema = "meshd.leaks/v1";
 constexpr std::string_view kRed = "\x1b[31m";
 constexpr std::string_view kPlain = "\x1b[0m";
 
-using Row = std::array<std::string, 10>;
-constexpr Row kTitles{"NODE", "STATE",     "RATE",      "TOTAL",         "RX/S",
-                      "TX/S", "FOREIGN/S", "PACKETS/S", "FOREIGN TOTAL", "REASON"};
+constexpr std::array<std::string_view, 10> kTitles{
+    "NODE", "STATE",     "RATE",      "TOTAL",         "RX/S",
+    "TX/S", "FOREIGN/S", "PACKETS/S", "FOREIGN TOTAL", "REASON"};
+using Row = std::array<std::string, kTitles.size()>;
 // Of kTitles, what the narrow table shows.
-constexpr std::array<bool, 10> kNarrow{true, true,  true,  true,  true,
-                                       true, false, false, false, true};
+constexpr std::array<bool, kTitles.size()> kNarrow{true, true,  true,  true,  true,
+                                                   true, false, false, false, true};
 
 // A peer that is encrypted leaks for other reasons than its state's.
 std::string reason_of(const PeerStatus& peer, const Leak& leak) {
@@ -104,7 +105,8 @@ std::string render_leaks(const LeakReport& report, const LeakTableOptions& optio
                   escape_controls(report.node), rate_text(rate), leaking, leaking == 1 ? "" : "s",
                   format_bytes(bytes), report.seconds);
   if (report.leaks.empty()) return out;
-  std::vector<Row> rows{kTitles};
+  std::vector<Row> rows(1);
+  std::ranges::copy(kTitles, rows[0].begin());
   for (const Leak& leak : report.leaks) rows.push_back(row_of(leak));
   std::array<std::size_t, kTitles.size()> widths{};
   for (const Row& row : rows)

@@ -177,24 +177,22 @@ Chain pins_leave(const NftSpec& spec) {
   Chain chain{"pins_leave", "type filter hook postrouting priority srcnat + 1; policy accept;", {}};
   const std::uint32_t pin = pin_mark(spec.fwmark);
   const std::string masqueraded = fmt::format(
-      "oifname != {{ \"lo\", \"{}\" }} ct mark & {:#010x} == 0 ct direction original ct status "
-      "snat "
-      "fib saddr . oif type local ",
+      "oifname != {{ \"lo\", \"{}\" }} ct mark & {:#010x} == 0 ct direction original "
+      "ct status snat fib saddr . oif type local ",
       spec.device, pin);
   const std::string set_pin = fmt::format(" ct mark set ct mark | {:#010x}", pin);
   for (const Family family : kFamilies) {
-    chain.rules.push_back(
-        {masqueraded + for_family(family, "ct original {ip} saddr @own{n} {ip} daddr @peer{n}") +
-             set_pin,
-         for_family(family, "IPv{n} of this node's own: counted before")});
+    const auto rule = [&](std::string_view pattern, std::string_view comment) {
+      return NftRule{fmt::format("{}{}{}", masqueraded, for_family(family, pattern), set_pin),
+                     for_family(family, comment)};
+    };
+    chain.rules.push_back(rule("ct original {ip} saddr @own{n} {ip} daddr @peer{n}",
+                               "IPv{n} of this node's own: counted before"));
     // What came from elsewhere to a peer's prefix keeps its path by its source.
     chain.rules.push_back(
-        {masqueraded +
-             for_family(family,
-                        "ct original {ip} saddr != @own{n} ct original {ip} daddr != @peer{n} "
-                        "{ip} daddr @pinned{n}") +
-             set_pin,
-         for_family(family, "IPv{n} from elsewhere, count: goes unencrypted")});
+        rule("ct original {ip} saddr != @own{n} ct original {ip} daddr != @peer{n} "
+             "{ip} daddr @pinned{n}",
+             "IPv{n} from elsewhere, count: goes unencrypted"));
   }
   return chain;
 }

@@ -180,6 +180,7 @@ const Accounting::Prefix* owner_of(const Prefixes& prefixes, const IpAddress& ad
 bool belongs(const Accounting::Prefix& prefix, NftSet set) {
   switch (set) {
     case NftSet::kForeign:
+    case NftSet::kPinned:
       return prefix.workload;
     case NftSet::kPeerAddress:
       return prefix.address;

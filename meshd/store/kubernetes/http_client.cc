@@ -110,7 +110,7 @@ struct HttpClient::Transfer {
 
   std::size_t take(std::string_view piece);
   void take_header(std::string_view line);
-  Result<HttpAnswer> result(CURLcode code);
+  Result<ApiReply> result(CURLcode code);
 
   static std::size_t on_write(char* data, std::size_t size, std::size_t count, void* self) {
     return static_cast<Transfer*>(self)->take({data, size * count});
@@ -128,7 +128,7 @@ struct HttpClient::Transfer {
   std::string source;
   Callbacks callbacks;
   bool* called_back = nullptr;
-  HttpAnswer answer;
+  ApiReply answer;
   bool too_large = false;
   bool refused = false;  // by on_data
   std::array<char, CURL_ERROR_SIZE> cause{};
@@ -227,7 +227,7 @@ void HttpClient::Transfer::take_header(std::string_view line) {
   }
 }
 
-Result<HttpAnswer> HttpClient::Transfer::result(CURLcode code) {
+Result<ApiReply> HttpClient::Transfer::result(CURLcode code) {
   (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &answer.status);
   if (code == CURLE_OK) return std::move(answer);
   if (too_large)

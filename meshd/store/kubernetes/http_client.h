@@ -35,7 +35,7 @@ struct ApiRequest {
   Duration silence{};  // without a byte for this long: fails (kTimeout); 0: silence is fine
 };
 
-struct HttpAnswer {
+struct ApiReply {
   long status = 0;
   std::string body;      // of what was not given to on_data
   std::string location;  // of a redirect
@@ -50,10 +50,10 @@ class HttpClient {
   struct Callbacks {
     // The last callback of a transfer. An error: no whole answer came (kUnavailable, kTimeout,
     // kInvalid, kPermission for a certificate that is not to be trusted).
-    std::function<void(Result<HttpAnswer>)> on_done;
+    std::function<void(Result<ApiReply>)> on_done;
     std::function<void()> on_success = {};  // the answer begins, and its status is 200
     // A piece of an answer of status 200; false ends the transfer, and on_done gets no error.
-    // Without it, the answer is gathered in HttpAnswer::body, as that of a failed request always
+    // Without it, the answer is gathered in ApiReply::body, as that of a failed request always
     // is.
     std::function<bool(std::string_view)> on_data = {};
   };

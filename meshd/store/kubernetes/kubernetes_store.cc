@@ -150,7 +150,7 @@ class KubernetesStore::Worker {
     request.path = "/readyz";
     request.total = options_.probe_timeout;
     HttpClient::Callbacks callbacks;
-    callbacks.on_done = [this](const Result<HttpAnswer>& answer) {
+    callbacks.on_done = [this](const Result<ApiReply>& answer) {
       probe_ = 0;
       last_probed_ = monotonic_now();
       // Whoever may not ask that has been answered, too.

@@ -67,14 +67,14 @@ class ResourceWatch {
   enum class State { kWaiting, kListing, kWatching };
 
   void list(MonotonicTime now);
-  void on_page(Result<HttpAnswer> answer);
+  void on_page(Result<ApiReply> answer);
   void list_again(MonotonicTime now);
   void finish_list(MonotonicTime now);
-  void not_served(const HttpAnswer& answer, MonotonicTime now);
+  void not_served(const ApiReply& answer, MonotonicTime now);
   void watch(MonotonicTime now);
   bool on_data(std::string_view piece);
   bool on_event(std::string_view line);
-  void on_watch_end(Result<HttpAnswer> answer);
+  void on_watch_end(Result<ApiReply> answer);
   void resume(MonotonicTime now);
   void begin(State state, ApiRequest request, HttpClient::Callbacks callbacks, MonotonicTime now);
   Error unreadable(std::string_view why) const;
