@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/mirror.h"
+
 namespace mesh {
 namespace {
 
@@ -189,6 +191,13 @@ bool will_do(const LinkSetting& wanted, int in_force) {
       return in_force != 0;
   }
   return true;
+}
+
+void adopt_endpoints(const Desired& desired, Mirror& mirror) {
+  for (const PublicKey& key : std::set<PublicKey>(mirror.adopted_endpoints()))
+    if (const auto peer = desired.peers().find(key);
+        peer != desired.peers().end() && peer->second.endpoint)
+      mirror.take_as_written(key, *peer->second.endpoint);
 }
 
 Contribution own_contribution(const LocalNode& local) {

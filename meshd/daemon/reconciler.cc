@@ -287,6 +287,7 @@ void Reconciler::decide(Instant now) {
   decided_ = true;
   touched_.merge(held_.touched());
   Plan plan = make_plan(desired_, kernel_.mirror(), touched_, requests, limits(now));
+  kernel_.adopt_endpoints(desired_);
   execute(held_.release(std::move(plan), now.monotonic), now);
   if (options_.paths != nullptr) options_.paths->follow(model_, kernel_.mirror());
 }

@@ -169,6 +169,7 @@ const Plan& World::pass() {
   (void)model->settle(now(), desired, touched_, requests);
   desired.set_device(desired_device(model->local(), true));
   plan_ = make_plan(desired, mirror_, touched_, requests, {model->store_answered(), true});
+  adopt_endpoints(desired, mirror_);
   watcher->begin();
   const auto results = kernel.apply(plan_);
   bool failed = false;

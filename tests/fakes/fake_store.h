@@ -63,6 +63,16 @@ class FakeStore final : public NodeStore {
     write_published();
     deliver_all();
   }
+  // It answers, but does not take what is published.
+  void refuse(std::string error) {
+    refusal_ = std::move(error);
+    send({true, refusal_, false, {}});
+  }
+  void accept() {
+    refusal_.clear();
+    write_published();
+    deliver_all();
+  }
   // Everything again, as after a lost watch.
   void deliver_all() {
     StoreUpdate update{true, "", true, {}};
@@ -85,7 +95,7 @@ class FakeStore final : public NodeStore {
     } else {
       entries_.erase(name);
     }
-    if (answers_) send({true, "", false, {{name, std::move(entry)}}});
+    if (answers_) send({true, refusal_, false, {{name, std::move(entry)}}});
   }
   void change_policy(const std::string& name, std::shared_ptr<const PolicyEntry> entry) {
     if (entry) {
@@ -96,7 +106,7 @@ class FakeStore final : public NodeStore {
     if (answers_) send({true, "", false, {}, {{name, std::move(entry)}}});
   }
   void write_published() {
-    if (!answers_ || !wants_write_ || !published_) return;
+    if (!answers_ || !refusal_.empty() || !wants_write_ || !published_) return;
     wants_write_ = false;
     put(*published_);
   }
@@ -106,6 +116,7 @@ class FakeStore final : public NodeStore {
 
   Sink sink_;
   bool answers_ = true;
+  std::string refusal_;
   std::map<std::string, std::shared_ptr<const StoreEntry>> entries_;
   std::map<std::string, std::shared_ptr<const PolicyEntry>> policies_;
   std::optional<NodeRecord> published_;
