@@ -181,7 +181,8 @@ PairFacts Peer::facts(const LocalNode& local, MonotonicTime now) const {
       active_->health.proof(now) != Proof::kNever)
     facts.has_endpoint = true;
   facts.fallback_after = local.fallback_after;
-  facts.peer_off = local.mode != Mode::kOff && announcement_.mode == Mode::kOff;
+  // A policy that says so is the operator's word, not the peer's.
+  facts.peer_off = !policy_.mode && local.mode != Mode::kOff && announcement_.mode == Mode::kOff;
   facts.held = held(local);
   if (!active_) return facts;
   facts.proof = active_->health.proof(now);

@@ -59,7 +59,7 @@ TEST_F(DaemonPolicies, OneThatCannotBeReadIsReported) {
   const auto read = status_from_json(to_json_text(*rig.status));
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->refused_policies, rig.status->refused_policies);
-  EXPECT_EQ(read->peers, rig.status->peers);
+  EXPECT_EQ(find_peer(*read, "b")->unreadable_policy, "broken");
 }
 
 TEST_F(DaemonPolicies, ThoseOfTheSnapshotHoldUntilTheStoreAnswers) {
