@@ -116,10 +116,9 @@ TEST(NftablesRuleset, WithPinsMasqueradedConnectionsKeepTheirPathUnlessEncryptio
   spec.pins = true;
   const auto ruleset = make_ruleset(spec);
   ASSERT_TRUE(ruleset) << ruleset.error().message;
-  EXPECT_THAT(
-      ruleset->text,
-      HasSubstr("ct mark & 0x00001000 == 0x00001000 ip daddr @tx_required4 ct mark set ct mark & "
-                "0xffffefff drop"));
+  EXPECT_THAT(ruleset->text,
+              HasSubstr("ct mark & 0x00001000 == 0x00001000 ip daddr != @peer_address4 ip daddr "
+                        "@tx_required4 ct mark set ct mark & 0xffffefff drop"));
   EXPECT_THAT(ruleset->text, HasSubstr("ct mark & 0x00001000 == 0x00001000 ct direction original "
                                        "meta mark set meta mark | 0x00002000"));
   EXPECT_EQ(parse_ruleset_tag(ruleset->tag), spec);
