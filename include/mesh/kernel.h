@@ -120,7 +120,7 @@ enum class NftSet : std::uint8_t {
   kOwn,          // my prefixes and my addresses: sources that are in my record
   kOwnAddress,   // my underlay addresses
   kPeerAddress,  // the peers' underlay addresses
-  kPeer,         // the peers' prefixes and addresses; IPv4 only, for the reverse-path check
+  kPeer,         // the peers' prefixes and addresses
   kForeign,  // C: peers' prefixes; packets there from a source outside kOwn take the path they had
              // without meshd
   kTxWireguard,  // C: to the peer through the mesh device
@@ -129,13 +129,14 @@ enum class NftSet : std::uint8_t {
   kRxPlaintext,  // C: from the peer by any other device
   kTxRequired,   // C: prefixes that must not be sent to by any other device: dropped
   kRxRequired,   // C: the same for what arrives
+  kPinned,       // C: to the peer by any other device, of connections that are pinned to that
   // Host traffic, once both sides cover it; less what is exempt (NftSpec::failsafe):
   kEncryptedHosts,  // C: peers' addresses that this node's are sent to through the mesh device only
   kRequiredHosts,   // C: peers' addresses that must not be sent to, nor heard from, by any other
   kClosedHop,       // C: addresses of peers that are not sent to in plaintext: no gateways for what
                     // came through the mesh, or goes to a prefix of mine
 };
-inline constexpr int kNftSetCount = 14;
+inline constexpr int kNftSetCount = 15;
 std::string_view to_string(NftSet set);
 
 // Inclusive at both ends, one family. Ranges of one set never overlap.
@@ -167,6 +168,8 @@ struct NftSpec {
   // Empty while none has moved, the last one last; the port is then 0, but for host traffic.
   std::uint16_t listen_port = 0;
   std::vector<std::uint16_t> former_ports = {};
+  // Masqueraded connections keep the way they began on: needs connection tracking, and turns it on.
+  bool pins = false;
   // Node-to-node traffic is encrypted and guarded, but for what is exempt.
   bool host_traffic = false;
   std::vector<FailsafePort> failsafe = {};

@@ -6,11 +6,10 @@
 namespace mesh {
 namespace {
 
-std::vector<NftSet> sets_of(const Accounting::Prefix& prefix, Family family) {
+std::vector<NftSet> sets_of(const Accounting::Prefix& prefix) {
   std::vector<NftSet> sets{NftSet::kTxWireguard, NftSet::kRxWireguard, NftSet::kTxPlaintext,
-                           NftSet::kRxPlaintext};
-  if (family == Family::kIpv4) sets.push_back(NftSet::kPeer);  // IPv6 has no reverse-path check
-  if (prefix.workload) sets.push_back(NftSet::kForeign);
+                           NftSet::kRxPlaintext, NftSet::kPeer};
+  if (prefix.workload) sets.insert(sets.end(), {NftSet::kForeign, NftSet::kPinned});
   if (prefix.address) sets.push_back(NftSet::kPeerAddress);
   if (prefix.required) sets.insert(sets.end(), {NftSet::kTxRequired, NftSet::kRxRequired});
   if (prefix.encrypted_host) sets.push_back(NftSet::kEncryptedHosts);
@@ -22,7 +21,8 @@ std::vector<NftSet> sets_of(const Accounting::Prefix& prefix, Family family) {
 constexpr std::array kPeerSets{
     NftSet::kPeerAddress, NftSet::kPeer,           NftSet::kForeign,       NftSet::kTxWireguard,
     NftSet::kRxWireguard, NftSet::kTxPlaintext,    NftSet::kRxPlaintext,   NftSet::kTxRequired,
-    NftSet::kRxRequired,  NftSet::kEncryptedHosts, NftSet::kRequiredHosts, NftSet::kClosedHop};
+    NftSet::kRxRequired,  NftSet::kEncryptedHosts, NftSet::kRequiredHosts, NftSet::kClosedHop,
+    NftSet::kPinned};
 
 }  // namespace
 
@@ -107,7 +107,7 @@ void Accounting::recompute(const Cidr& root, std::set<NftElement>& touched) {
   const auto begin = end;
   while (end != prefixes_.end() && root.covers(end->first)) ++end;
   for (const OwnedRange& owned : split_ranges(begin, end)) {
-    for (const NftSet set : sets_of(*owned.owner, owned.range.first.family())) {
+    for (const NftSet set : sets_of(*owned.owner)) {
       const NftElement element{set, owned.range};
       elements_[element] = owned.owner->node;
       touched.insert(element);

@@ -23,6 +23,12 @@ Reason why_no_key(const PairFacts& facts) {
   return facts.has_endpoint ? Reason::kNone : Reason::kNoEndpoint;
 }
 
+// What this node itself turned off, or cannot do, is no act of the peer's.
+bool is_held(const PairFacts& facts) {
+  return facts.held && !facts.local_off && facts.local_wireguard &&
+         (facts.mode != Mode::kOff || facts.peer_off);
+}
+
 Decision by_proof(const PairFacts& facts) {
   switch (facts.proof) {
     case Proof::kProven:
@@ -38,7 +44,8 @@ Decision by_proof(const PairFacts& facts) {
     case Proof::kNever:
       break;
   }
-  const Path path = facts.mode == Mode::kRequire ? Path::kDrop : Path::kPlaintext;
+  const bool closed = facts.mode == Mode::kRequire || facts.held;
+  const Path path = closed ? Path::kDrop : Path::kPlaintext;
   return {State::kPending,
           facts.trying_for >= kHandshakePatience ? Reason::kNoHandshake : Reason::kHandshaking,
           path};
@@ -47,13 +54,27 @@ Decision by_proof(const PairFacts& facts) {
 }  // namespace
 
 Decision decide(const PairFacts& facts) {
-  if (facts.mode == Mode::kOff) return {State::kPlaintext, Reason::kPolicy, Path::kPlaintext};
+  const bool held = is_held(facts);
+  if (facts.mode == Mode::kOff && !held)
+    return {State::kPlaintext, Reason::kPolicy, Path::kPlaintext};
   if (facts.record_gone) return {State::kBlocked, Reason::kNoRecord, Path::kDrop};
   if (facts.local_off) return without_wireguard(facts.mode, Reason::kPolicy);
   if (!facts.local_wireguard) return without_wireguard(facts.mode, Reason::kLocalUnsupported);
   if (const Reason reason = why_no_key(facts); reason != Reason::kNone)
-    return without_wireguard(facts.mode, reason);
+    return without_wireguard(held ? Mode::kRequire : facts.mode, reason);
   return by_proof(facts);
+}
+
+std::optional<Reason> withdrawal(const PairFacts& facts) {
+  if (facts.local_off || !facts.local_wireguard) return std::nullopt;
+  if (facts.mode == Mode::kOff && !facts.peer_off) return std::nullopt;
+  if (facts.record_gone) return Reason::kNoRecord;
+  if (facts.mode == Mode::kOff) return Reason::kPolicy;
+  if (const Reason reason = why_no_key(facts); reason != Reason::kNone) return reason;
+  // A key that was proven never: another one than before, or that one again after a withdrawal.
+  if (facts.proof == Proof::kNever && facts.trying_for >= kHandshakePatience)
+    return Reason::kNoHandshake;
+  return std::nullopt;
 }
 
 }  // namespace mesh

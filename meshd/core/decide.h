@@ -4,6 +4,8 @@
 // no clock: ages are inputs.
 #pragma once
 
+#include <optional>
+
 #include "mesh/clock.h"
 #include "mesh/peer_state.h"
 
@@ -42,6 +44,8 @@ struct PairFacts {
   Duration trying_for{};      // kNever: since the first attempt
   Duration unanswered_for{};  // kUnanswered: since the first send that nothing answered
   Duration fallback_after{};  // 0: never
+  bool peer_off = false;      // the mode is off because the peer's record says so
+  bool held = false;          // it was encrypted, and may not become less by its record alone
 };
 
 struct Decision {
@@ -52,5 +56,10 @@ struct Decision {
 };
 
 Decision decide(const PairFacts& facts);
+
+// By what the peer's record says, or no longer says, a pair that was encrypted is so no more.
+// Nothing: it is encrypted, it may be yet, or the cause is not the peer's: this node's own
+// configuration, a policy, `fallbackAfter`.
+std::optional<Reason> withdrawal(const PairFacts& facts);
 
 }  // namespace mesh

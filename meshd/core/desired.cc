@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/mirror.h"
+
 namespace mesh {
 namespace {
 
@@ -211,6 +213,7 @@ NftSpec nft_spec(const LocalNode& local) {
   NftSpec spec{local.device_name, local.fwmark};
   if (!local.former_ports.empty() || local.host_traffic) spec.listen_port = local.listen_port;
   spec.former_ports = local.former_ports;
+  spec.pins = local.connection_tracking;
   spec.host_traffic = local.host_traffic;
   if (local.host_traffic) spec.failsafe = local.failsafe;
   return spec;
@@ -236,6 +239,13 @@ bool will_do(const LinkSetting& wanted, int in_force) {
       return in_force != 0;
   }
   return true;
+}
+
+void adopt_endpoints(const Desired& desired, Mirror& mirror) {
+  for (const PublicKey& key : std::set<PublicKey>(mirror.adopted_endpoints()))
+    if (const auto peer = desired.peers().find(key);
+        peer != desired.peers().end() && peer->second.endpoint)
+      mirror.take_as_written(key, *peer->second.endpoint);
 }
 
 Contribution own_contribution(const LocalNode& local) {

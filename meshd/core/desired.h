@@ -65,6 +65,8 @@ struct DesiredDevice {
   friend bool operator==(const DesiredDevice&, const DesiredDevice&) = default;
 };
 
+class Mirror;
+
 class Desired {
  public:
   // Replaces the contributions of these nodes, all at once: a prefix may move between two of them.
@@ -107,6 +109,9 @@ NftSpec nft_spec(const LocalNode& local);
 // nothing that does not stand in its way.
 std::vector<LinkSetting> wanted_link_settings(const LocalNode& local);
 bool will_do(const LinkSetting& wanted, int in_force);
+// What the records say now counts as written for endpoints that were found in the device: only a
+// record that changes from here on is written over them.
+void adopt_endpoints(const Desired& desired, Mirror& mirror);
 // My own prefixes stay local whatever a peer claims around them.
 Contribution own_contribution(const LocalNode& local);
 

@@ -2,6 +2,7 @@
 // from anywhere here.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -23,12 +24,14 @@ struct LocalNode {
   std::vector<Cidr> former_cidrs;    // that did until now; MeshModel keeps them
   std::set<IpAddress>
       host_addresses;  // of every link but the mesh device and loopback; no link-local ones
+  std::map<std::string, std::string> labels;  // as configured: until the store has my record
   Mode mode = Mode::kPrefer;
   bool drained = false;  // leaves the mesh on purpose, or has left it
   bool host_traffic = false;
   std::vector<FailsafePort> failsafe;  // with host traffic: what takes the underlay all the same
   Duration fallback_after{};
-  std::uint16_t keepalive = 0;  // seconds, of proven peers
+  bool allow_withdrawal = true;  // false: who was encrypted is not sent to in plaintext
+  std::uint16_t keepalive = 0;   // seconds, of proven peers
 
   Backend backend = Backend::kNone;
   PublicKey key;         // zero without WireGuard
@@ -45,6 +48,7 @@ struct LocalNode {
   std::uint32_t table_t = 0;  // the peers' addresses for what this host itself sends
   std::uint32_t rule_priority = 0;
   bool ipv6 = true;                        // this kernel has IPv6
+  bool connection_tracking = false;        // somebody here uses it already
   std::set<std::string> underlay_links;    // those that hold an underlay address
   std::set<std::string> unnumbered_links;  // of these, those without any IPv4 address
   friend bool operator==(const LocalNode&, const LocalNode&) = default;

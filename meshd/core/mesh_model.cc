@@ -22,9 +22,10 @@ void MeshModel::set_local(LocalNode local, Instant now) {
   (void)claims_.set_own(std::move(own));
   local_dirty_ = true;
   mark_all_dirty();
+  take_own_labels();
   NodeSet released;  // gone, and blocked only because I required encryption
   for (const auto& [node, peer] : peers_)
-    if (peer.gone() && peer.mode(local_) != Mode::kRequire) released.insert(node);
+    if (peer.gone() && !stays_blocked(peer)) released.insert(node);
   for (const std::string& node : released) forget(node);
 }
 
@@ -45,11 +46,12 @@ void MeshModel::mark_all_dirty() {
 }
 
 std::size_t MeshModel::apply(const StoreUpdate& update, Instant now) {
-  std::size_t changed = update.changes.size();
+  std::size_t changed = update.changes.size() + apply_policies(update);
   for (const StoreChange& change : update.changes) apply_change(change, now.monotonic);
   if (update.complete) {
     NodeSet listed;
     for (const StoreChange& change : update.changes) listed.insert(change.node);
+    recall(listed, now.monotonic);
     NodeSet gone;
     for (const auto& [node, peer] : peers_)
       if (!listed.contains(node)) gone.insert(node);
@@ -62,14 +64,53 @@ std::size_t MeshModel::apply(const StoreUpdate& update, Instant now) {
     }
   }
   store_answered_ = store_answered_ || update.in_sync;
+  take_own_labels();
   return changed;
 }
 
 void MeshModel::restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven,
-                        Instant now) {
+                        Labels own_labels, Instant now) {
+  restored_labels_ = std::move(own_labels);
   (void)apply(records, now);
   remembered_ = std::move(proven);
   restored_ = true;
+}
+
+void MeshModel::remember(std::vector<Remembered> nodes) {
+  for (Remembered& node : nodes)
+    recalled_.emplace(std::get<NodeRecord>(*node.record).name, std::move(node));
+}
+
+// Whose record went while nobody looked: as if it went now.
+void MeshModel::recall(const NodeSet& listed, MonotonicTime now) {
+  for (auto& [name, node] : std::exchange(recalled_, {})) {
+    if (listed.contains(name) || peers_.contains(name) || name == local_.name) continue;
+    Peer& peer = peers_.try_emplace(name, name).first->second;
+    peer.set_memory(std::move(node.memory));
+    peer.set_record(node.record, now);
+    mark(claims_.set(name, peer.claims()));
+  }
+}
+
+Result<void> MeshModel::allow_downgrade(const std::string& node) {
+  const auto found = peers_.find(node);
+  if (found == peers_.end())
+    return make_error(ErrorCode::kNotFound, "{} has no peer '{}'", local_.name, node);
+  Peer& peer = found->second;
+  if (!peer.allow_downgrade())
+    return make_error(ErrorCode::kInvalid,
+                      "{} has withdrawn nothing that waits to be allowed: it is {}{}", node,
+                      to_string(peer.decision().state),
+                      peer.mode(local_) == Mode::kRequire ? ", and encryption is required" : "");
+  dirty_.insert(node);
+  if (peer.gone()) forget(node);
+  return {};
+}
+
+// Whoever deletes a record must not thereby turn encryption off: its prefixes stay claimed, and
+// blocked.
+bool MeshModel::stays_blocked(const Peer& peer) const {
+  return peer.mode(local_) == Mode::kRequire || peer.held(local_);
 }
 
 void MeshModel::apply_change(const StoreChange& change, MonotonicTime now) {
@@ -96,8 +137,12 @@ void MeshModel::apply_change(const StoreChange& change, MonotonicTime now) {
     return;
   }
   refused_.erase(change.node);
-  Peer& peer = peers_.try_emplace(change.node, change.node).first->second;
+  const auto [place, is_new] = peers_.try_emplace(change.node, change.node);
+  Peer& peer = place->second;
+  if (const auto earlier = recalled_.find(change.node); is_new && earlier != recalled_.end())
+    peer.set_memory(earlier->second.memory);
   peer.set_record(change.entry, now);
+  pair_policies_.set_peer(change.node, change.entry);
   mark(claims_.set(change.node, peer.claims()));
   dirty_.insert(change.node);
   if (!peer.announcement().key) return;
@@ -127,14 +172,15 @@ void MeshModel::forget(const std::string& node) {
   const auto found = peers_.find(node);
   if (found == peers_.end()) return;
   dirty_.insert(node);
-  if (found->second.mode(local_) == Mode::kRequire) {
-    // Whoever deletes a record must not thereby turn encryption off: its prefixes stay claimed, and
-    // blocked.
+  if (stays_blocked(found->second)) {
     found->second.set_gone(true);
     mark(claims_.set(node, found->second.claims()));
     return;
   }
+  if (const EncryptionMemory& memory = found->second.memory(); memory.proven && !memory.downgrade)
+    downgrades_[node] = Reason::kNoRecord;
   mark(claims_.remove(node));
+  pair_policies_.remove_peer(node);
   peers_.erase(found);
 }
 
@@ -409,11 +455,13 @@ std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touche
       }
       Peer& peer = found->second;
       const Decision before = peer.decision();
+      const bool was_less = peer.memory().downgrade.has_value();
       const bool first = peer.since() == WallTime{};
       decide_peer(node, peer, now, requests);
       // What the record says now is plaintext: nothing is kept back from it.
       if (peer.decision().path == Path::kPlaintext && peer.lingers()) dirty_.insert(node);
       if (first || peer.decision() != before) changed.insert(node);
+      if (peer.memory().downgrade && !was_less) downgrades_[node] = peer.memory().downgrade->cause;
       track_keys(node, &peer, now.monotonic);
       set_deadline(node, peer.deadline(local_, now.monotonic));
       contributions[node] = peer.contribution(local_);
@@ -426,6 +474,7 @@ std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touche
   }
   desired.replace(std::move(contributions), touched);
   retire(now.monotonic, requests);
+  requests.downgrades = std::exchange(downgrades_, {});
   if (store_answered_ && adopting_) {
     touched.everything = true;  // what was not removed before the store answered
     adopting_ = false;

@@ -16,8 +16,10 @@
 #include "core/former_prefixes.h"
 #include "core/local_node.h"
 #include "core/mirror.h"
+#include "core/pair_policies.h"
 #include "core/peer.h"
 #include "core/planner.h"
+#include "core/policies.h"
 #include "mesh/node_store.h"
 
 namespace mesh {
@@ -29,11 +31,22 @@ class MeshModel {
   // Returns how many records changed. Bad records never throw anybody out.
   std::size_t apply(const StoreUpdate& update, Instant now);
   // The records of an earlier run, for as long as the store has not answered; before adopt().
-  // `proven`: the keys through which packets went then, by node.
-  void restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven, Instant now);
+  // `proven`: the keys through which packets went then, by node; `own_labels`: mine.
+  void restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven,
+               Labels own_labels, Instant now);
   // Frees the prefixes of a node whose record is gone and that must encrypt. kNotFound: no such
   // node; kInvalid: its record is there.
   Result<void> forget_gone(const std::string& node);
+  // What an earlier run knew of a node, before the first update, whether or not the store answers.
+  struct Remembered {
+    std::shared_ptr<const StoreEntry> record;  // never null
+    EncryptionMemory memory;
+    bool gone = false;  // its record was gone, and its prefixes blocked
+  };
+  void remember(std::vector<Remembered> nodes);
+  // An operator says that what a peer has become is right, and what is gone may be forgotten.
+  // kNotFound: there is no such peer; kInvalid: it has not become less.
+  Result<void> allow_downgrade(const std::string& node);
   // What the running data path shows, once, before the first settle(): who holds which prefix and
   // which key, and who is already sent to through WireGuard.
   void adopt(const Mirror& mirror, Instant now);
@@ -46,6 +59,11 @@ class MeshModel {
   // Sends one keepalive to a peer: it starts a handshake where the session has ended.
   void ask(const std::string& node);
   void mark_all_dirty();
+  // The good versions of policies of an earlier run, for those that cannot be read now; at the
+  // start.
+  void remember_policies(const std::vector<EncryptionPolicy>& earlier) {
+    policies_.remember(earlier);
+  }
 
   // --- decisions ---
   // Decides everything that is dirty or due, and brings `desired` in line; what to start and to
@@ -65,9 +83,13 @@ class MeshModel {
   // My own record as the store has it; null when it is not there or not readable.
   const NodeRecord* own_record() const;
   bool own_record_unreadable() const { return own_bad_; }
+  const Policies& policies() const { return policies_; }
+  const Labels& own_labels() const { return own_labels_; }
   bool store_answered() const { return store_answered_; }
   // Whose it is, for people: a node's name, else the key's beginning.
   std::string name_of_key(const PublicKey& key) const;
+  // The keys in use, and whose they are.
+  const std::map<PublicKey, std::string>& owners_of_keys() const { return key_of_; }
   // There is something to decide on: the store's answer, or what it said in an earlier run.
   bool has_records() const { return store_answered_ || restored_; }
   bool unsettled() const { return !due_.empty(); }  // somebody waits for a handshake
@@ -83,9 +105,15 @@ class MeshModel {
     bool foreign = false;  // no record ever published it
   };
 
+  void recall(const NodeSet& listed, MonotonicTime now);
+  bool stays_blocked(const Peer& peer) const;
   void apply_change(const StoreChange& change, MonotonicTime now);
   void record_is_gone(const std::string& node, MonotonicTime now);
   void forget(const std::string& node);
+  std::size_t apply_policies(const StoreUpdate& update);
+  // Gives the peers what the policies say of them now.
+  void refresh_policies();
+  void take_own_labels();
   void adopt_remembered(const Mirror& mirror);
   void let_go(MonotonicTime now);
   void keep_withdrawn(const PublicKey& key, const std::vector<Cidr>& allowed_ips,
@@ -107,11 +135,17 @@ class MeshModel {
   Claims claims_;
   std::map<std::string, Peer> peers_;
   std::map<std::string, std::string> refused_;
+  Policies policies_;
+  PairPolicies pair_policies_;
+  Labels own_labels_;                      // as the policies are asked about them
+  std::optional<Labels> restored_labels_;  // of an earlier run
   std::shared_ptr<const StoreEntry> own_entry_;
   bool own_bad_ = false;
   bool store_answered_ = false;
   bool restored_ = false;
   std::map<std::string, PublicKey> remembered_;  // proven in an earlier run
+  std::map<std::string, Remembered> recalled_;   // until the store has said all it holds
+  std::map<std::string, Reason> downgrades_;     // not told yet
   NodeSet dirty_;
   std::set<std::pair<MonotonicTime, std::string>> due_;  // peers that change by time alone
   std::map<std::string, MonotonicTime> deadlines_;       // the same, by node

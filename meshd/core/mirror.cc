@@ -13,15 +13,20 @@ void Mirror::set_device(const WgDevice& device, Touched& touched) {
                       before->second.keepalive == peer.keepalive &&
                       before->second.endpoint == peer.endpoint;
     if (!same) touched.peers.insert(peer.key);
-    if (before == peers_.end() && peer.endpoint)
-      written_endpoints_.try_emplace(peer.key, *peer.endpoint);
+    if (before == peers_.end() && peer.endpoint) {
+      if (peer.last_handshake) {
+        adopted_endpoints_.insert(peer.key);
+      } else {
+        written_endpoints_.try_emplace(peer.key, *peer.endpoint);
+      }
+    }
     for (const Cidr& cidr : peer.allowed_ips) allowed[cidr] = peer.key;
     peers[peer.key] = peer;
   }
   for (const auto& [key, peer] : peers_) {
     if (peers.contains(key)) continue;
     touched.peers.insert(key);
-    written_endpoints_.erase(key);
+    forget_endpoint(key);
   }
   peers_ = std::move(peers);
   allowed_ = std::move(allowed);
@@ -35,6 +40,7 @@ void Mirror::clear_device(Touched& touched) {
   peers_.clear();
   allowed_.clear();
   written_endpoints_.clear();
+  adopted_endpoints_.clear();
   device_.reset();
   if (ifindex == 0) return;
   drop_device_routes(ifindex, touched);
@@ -80,6 +86,16 @@ void Mirror::set_elements(std::optional<std::vector<NftElement>> elements, Touch
   ruleset_ = elements.has_value();
 }
 
+void Mirror::forget_endpoint(const PublicKey& key) {
+  written_endpoints_.erase(key);
+  adopted_endpoints_.erase(key);
+}
+
+void Mirror::take_as_written(const PublicKey& key, const Endpoint& endpoint) {
+  written_endpoints_[key] = endpoint;
+  adopted_endpoints_.erase(key);
+}
+
 std::optional<Endpoint> Mirror::written_endpoint(const PublicKey& key) const {
   const auto found = written_endpoints_.find(key);
   return found == written_endpoints_.end() ? std::nullopt : std::optional(found->second);
@@ -110,7 +126,7 @@ void Mirror::change_peer(const WgPeerChange& change) {
     if (const auto found = peers_.find(change.key); found != peers_.end()) {
       for (const Cidr& cidr : found->second.allowed_ips) allowed_.erase(cidr);
       peers_.erase(found);
-      written_endpoints_.erase(change.key);
+      forget_endpoint(change.key);
     }
     if (change.remove) return;
   }
@@ -119,7 +135,7 @@ void Mirror::change_peer(const WgPeerChange& change) {
   peer.key = change.key;
   if (change.endpoint) {
     peer.endpoint = change.endpoint;
-    written_endpoints_[change.key] = *change.endpoint;
+    take_as_written(change.key, *change.endpoint);
   }
   if (change.keepalive) peer.keepalive = *change.keepalive;
   for (const Cidr& cidr : change.remove_allowed_ips) {

@@ -18,8 +18,8 @@ namespace mesh {
 class Mirror {
  public:
   // --- dumps ---
-  // Also learns which endpoints were written: those found at the first sight of a peer count as
-  // written.
+  // Also learns which endpoints were written: one found at the first sight of a peer counts as
+  // written, unless the peer has shaken hands: then it may have roamed, and is adopted.
   void set_device(const WgDevice& device, Touched& touched);
   void clear_device(Touched& touched);  // it is gone, and its routes and addresses with it
   void set_links(const std::vector<Link>& links);
@@ -44,6 +44,10 @@ class Mirror {
   const std::map<PublicKey, WgPeer>& peers() const { return peers_; }
   // The endpoint meshd last wrote for the peer; the kernel's own may have roamed since.
   std::optional<Endpoint> written_endpoint(const PublicKey& key) const;
+  // Peers whose endpoint an earlier run wrote or the peer's own packets taught: nobody knows. It
+  // is good, for it had an answer: the caller says what counts as written from now on.
+  const std::set<PublicKey>& adopted_endpoints() const { return adopted_endpoints_; }
+  void take_as_written(const PublicKey& key, const Endpoint& endpoint);
   // The peer that has this prefix in its AllowedIPs, if one has.
   std::optional<PublicKey> allowed_to(const Cidr& cidr) const;
   const std::map<std::string, Link>& links() const { return links_; }
@@ -60,11 +64,13 @@ class Mirror {
   struct OnOperation;
   struct OnEvent;
   void change_peer(const WgPeerChange& change);
+  void forget_endpoint(const PublicKey& key);
   void drop_device_routes(int ifindex, Touched& touched);
 
   std::optional<WgDevice> device_;
   std::map<PublicKey, WgPeer> peers_;
   std::map<PublicKey, Endpoint> written_endpoints_;
+  std::set<PublicKey> adopted_endpoints_;
   std::map<Cidr, PublicKey> allowed_;  // AllowedIPs belong to one peer each
   std::map<std::string, Link> links_;
   std::set<LocalAddress> addresses_;

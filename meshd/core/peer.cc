@@ -181,6 +181,9 @@ PairFacts Peer::facts(const LocalNode& local, MonotonicTime now) const {
       active_->health.proof(now) != Proof::kNever)
     facts.has_endpoint = true;
   facts.fallback_after = local.fallback_after;
+  // A policy that says so is the operator's word, not the peer's.
+  facts.peer_off = !policy_.mode && local.mode != Mode::kOff && announcement_.mode == Mode::kOff;
+  facts.held = held(local);
   if (!active_) return facts;
   facts.proof = active_->health.proof(now);
   facts.trying_for = now - active_->since;
@@ -194,9 +197,25 @@ PairFacts Peer::facts(const LocalNode& local, MonotonicTime now) const {
   return facts;
 }
 
+void Peer::set_policy(PairPolicy policy) {
+  policy_ = std::move(policy);
+  if (policy_.unreadable.empty())
+    weakest_.reset();
+  else if (!weakest_ && decided_)
+    weakest_ = decided_mode_;
+}
+
+Mode Peer::mode(const LocalNode& local) const {
+  const Mode wanted = policy_.mode.value_or(pair_mode(local.mode, announcement_.mode));
+  return std::max(wanted, weakest_.value_or(Mode::kOff));
+}
+
 void Peer::decide(const LocalNode& local, Instant now) {
   const Decision before = decision_;
-  decision_ = mesh::decide(facts(local, now.monotonic));
+  decided_mode_ = mode(local);
+  if (!policy_.unreadable.empty()) weakest_ = decided_mode_;
+  const PairFacts known = facts(local, now.monotonic);
+  decision_ = mesh::decide(known);
   if (decision_.reason == Reason::kFallback && !fell_back_) {
     fell_back_ = true;
     active_->health.require_new_proof(now.wall);
@@ -209,6 +228,24 @@ void Peer::decide(const LocalNode& local, Instant now) {
   if (!decided_ || before.state != decision_.state || before.path != decision_.path)
     since_ = now.wall;
   decided_ = true;
+  remember(known, now.wall);
+}
+
+void Peer::remember(const PairFacts& facts, WallTime now) {
+  if (decision_.path == Path::kWireguard) {
+    memory_ = {active_->key, std::nullopt};
+    return;
+  }
+  // Where encryption is required, that it is missing is no change of what is sent.
+  if (!memory_.proven || memory_.downgrade || facts.mode == Mode::kRequire) return;
+  if (const auto cause = withdrawal(facts)) memory_.downgrade = Downgrade{now, *cause, false};
+}
+
+bool Peer::allow_downgrade() {
+  if (!memory_.downgrade || memory_.downgrade->allowed) return false;
+  memory_.downgrade->allowed = true;
+  memory_.proven.reset();
+  return true;
 }
 
 std::vector<std::string> Peer::warnings() const {
@@ -237,7 +274,9 @@ std::vector<std::string> Peer::warnings() const {
 // both sides would start at the same time and cancel each other out.
 std::uint16_t Peer::keepalive(const LocalNode& local, const KeySlot& slot) const {
   if (local.withdrawn() || (slot.kicked == 0 && slot.health.unproven())) return 0;
-  const bool settled = decision_.state == State::kEncrypted && &slot == &*active_;
+  // Where a policy asks for plaintext the tunnel stays ready, and needs nothing more.
+  const bool ready = mode(local) == Mode::kOff && !slot.health.unproven();
+  const bool settled = (decision_.state == State::kEncrypted || ready) && &slot == &*active_;
   return settled || local.keepalive != 0 ? local.keepalive : kTryingKeepalive;
 }
 
@@ -280,7 +319,8 @@ Contribution Peer::contribution(const LocalNode& local) const {
     for (const std::optional<KeySlot>* slot : {&active_, &candidate_})
       if (*slot) contribution.peers[(*slot)->key] = desired_peer(local, **slot);
   }
-  const bool required = mode(local) == Mode::kRequire;
+  // What nothing goes to is guarded too, whatever closed it.
+  const bool required = mode(local) == Mode::kRequire || decision_.path == Path::kDrop;
   const RouteMtu mtu = route_mtu(local);
   for (const Cidr& cidr : accepted_.cidrs) {
     add_workload_routes(local, cidr, decision_.path, mtu, contribution.routes);

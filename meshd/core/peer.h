@@ -15,7 +15,9 @@
 #include "core/desired.h"
 #include "core/health.h"
 #include "core/local_node.h"
+#include "core/pair_policies.h"
 #include "core/path_mtu.h"
+#include "mesh/downgrade.h"
 #include "mesh/node_store.h"
 
 namespace mesh {
@@ -99,12 +101,26 @@ class Peer {
   const std::optional<PublicKey>& former() const { return former_; }
   std::set<PublicKey> keys_in_use() const;
 
+  // --- policies ---
+  // What the policies say of this pair. As long as one that cannot be read might come first, the
+  // pair's mode does not become weaker than it was.
+  void set_policy(PairPolicy policy);
+  const PairPolicy& policy() const { return policy_; }
+
   // --- decisions ---
   // Also notes the time of a change of state and, on a fallback, asks for a new proof.
   void decide(const LocalNode& local, Instant now);
   const Decision& decision() const { return decision_; }
+  // Whether it was encrypted, and what became of that; also that of an earlier run.
+  const EncryptionMemory& memory() const { return memory_; }
+  void set_memory(EncryptionMemory memory) { memory_ = std::move(memory); }
+  // An operator says that what it has become is right. False: it has not become less.
+  bool allow_downgrade();
+  // It was encrypted, and only an operator or a new proof may change where its packets go.
+  bool held(const LocalNode& local) const { return !local.allow_withdrawal && memory_.proven; }
   WallTime since() const { return since_; }
-  Mode mode(const LocalNode& local) const { return pair_mode(local.mode, announcement_.mode); }
+  // Of the pair: what a policy says, else what both nodes publish; see set_policy.
+  Mode mode(const LocalNode& local) const;
   // Both sides cover what their hosts say to each other.
   bool covers_hosts(const LocalNode& local) const {
     return local.host_traffic && announcement_.host_traffic;
@@ -139,6 +155,7 @@ class Peer {
   std::optional<MonotonicTime> deadline(const LocalNode& local, MonotonicTime now) const;
 
  private:
+  void remember(const PairFacts& facts, WallTime now);
   void drop_active(MonotonicTime now);
   KeySlot new_slot(const PublicKey& key, const LocalNode& local, WallTime floor, Instant now) const;
   std::optional<Endpoint> endpoint_for(const LocalNode& local) const;
@@ -163,7 +180,11 @@ class Peer {
   std::optional<PublicKey> former_;
   std::string endpoint_problem_;
   Accepted accepted_;
+  EncryptionMemory memory_;
   bool fell_back_ = false;  // to plaintext; only a new handshake ends it
+  PairPolicy policy_;
+  std::optional<Mode> weakest_;  // allowed while a policy cannot be read
+  Mode decided_mode_ = Mode::kOff;
   bool decided_ = false;
   Decision decision_;
   WallTime since_{};

@@ -222,6 +222,7 @@ class Planner {
                          bool present) const {
     if (!present || !have.endpoint) return true;
     if (requests_.endpoints.contains(key)) return have.endpoint != want.endpoint;
+    if (mirror_.adopted_endpoints().contains(key)) return false;
     const auto written = mirror_.written_endpoint(key);
     return written != want.endpoint && have.endpoint != want.endpoint;
   }

@@ -8,6 +8,7 @@
 
 #include "core/desired.h"
 #include "core/mirror.h"
+#include "mesh/peer_state.h"
 #include "mesh/plan.h"
 
 namespace mesh {
@@ -19,6 +20,8 @@ struct Requests {
   std::set<PublicKey> foreign;             // those of the retired that somebody else put there
   std::set<PublicKey> resets;   // forget the peer's sessions, so that a kick makes a new one
   std::set<PublicKey> retired;  // peers no record publishes and that have been silent long enough
+  // Peers that were encrypted and have just become less, and why: to be told.
+  std::map<std::string, Reason> downgrades;
 };
 
 struct PlanLimits {

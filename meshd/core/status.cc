@@ -191,6 +191,24 @@ std::optional<Backend> parse_backend(std::string_view text) {
   return std::nullopt;
 }
 
+Downgrade read_downgrade(const Json& object, const std::string& place, Result<void>& outcome) {
+  Downgrade downgrade;
+  Fields fields(object, place.empty() ? "downgrade" : place + ".downgrade", outcome);
+  fields.read("since", downgrade.since, parse_time);
+  std::string cause;
+  fields.read("cause", cause);
+  downgrade.cause = parse_reason(cause).value_or(Reason::kNone);
+  fields.read("allowed", downgrade.allowed);
+  return downgrade;
+}
+
+Json downgrade_or_null(const std::optional<Downgrade>& downgrade) {
+  if (!downgrade) return nullptr;
+  return {{"since", format_time(downgrade->since)},
+          {"cause", to_string(downgrade->cause)},
+          {"allowed", downgrade->allowed}};
+}
+
 PeerStatus read_peer(const Json& object, const std::string& place, Result<void>& outcome) {
   PeerStatus peer;
   Fields fields(object, place, outcome);
@@ -210,6 +228,8 @@ PeerStatus read_peer(const Json& object, const std::string& place, Result<void>&
   fields.read("hostPath", peer.host_path, parse_path);
   fields.read("since", peer.since, parse_time);
   fields.read("mode", peer.mode, parse_mode);
+  fields.read("policy", peer.policy);
+  fields.read("unreadablePolicy", peer.unreadable_policy);
   fields.read("backend", peer.backend, parse_backend);
   fields.read("publicKey", peer.public_key, PublicKey::parse);
   fields.read("endpoint", peer.endpoint, Endpoint::parse);
@@ -223,10 +243,23 @@ PeerStatus read_peer(const Json& object, const std::string& place, Result<void>&
   fields.read("plaintextTxBytes", peer.plaintext_tx_bytes);
   fields.read("droppedBytes", peer.dropped_bytes);
   fields.read("foreignSourceBytes", peer.foreign_source_bytes);
+  fields.read("rxPackets", peer.rx_packets);
+  fields.read("txPackets", peer.tx_packets);
+  fields.read("plaintextRxPackets", peer.plaintext_rx_packets);
+  fields.read("plaintextTxPackets", peer.plaintext_tx_packets);
+  fields.read("pinnedBytes", peer.pinned_bytes);
+  fields.read("pinnedPackets", peer.pinned_packets);
+  fields.read("droppedRxBytes", peer.dropped_rx_bytes);
+  fields.read("droppedTxBytes", peer.dropped_tx_bytes);
+  fields.read("droppedRxPackets", peer.dropped_rx_packets);
+  fields.read("droppedTxPackets", peer.dropped_tx_packets);
+  fields.read("foreignSourcePackets", peer.foreign_source_packets);
   fields.read("pathMtu", peer.path_mtu);
   fields.read("mtu", peer.mtu);
   fields.read("mtuReason", peer.mtu_reason);
   fields.read("warnings", peer.warnings);
+  if (const Json* downgrade = fields.find("downgrade"))
+    peer.downgrade = read_downgrade(*downgrade, place, outcome);
   return peer;
 }
 
@@ -271,6 +304,16 @@ RefusedRecord read_refused(const Json& object, const std::string& place, Result<
   return record;
 }
 
+RefusedPolicyStatus read_refused_policy(const Json& object, const std::string& place,
+                                        Result<void>& outcome) {
+  RefusedPolicyStatus policy;
+  Fields fields(object, place, outcome);
+  fields.read("policy", policy.policy);
+  fields.read("message", policy.message);
+  fields.read("earlierInForce", policy.earlier_in_force);
+  return policy;
+}
+
 void check_schema(Fields& fields) {
   std::string schema;
   fields.require("schema");
@@ -307,6 +350,10 @@ Status read_status(const Json& object, Result<void>& outcome) {
   fields.read("warnings", status.warnings);
   fields.visit("refusedRecords", [&](const Json& element, const std::string& place) {
     status.refused_records.push_back(read_refused(element, place, outcome));
+  });
+  fields.read("policies", status.policies);
+  fields.visit("refusedPolicies", [&](const Json& element, const std::string& place) {
+    status.refused_policies.push_back(read_refused_policy(element, place, outcome));
   });
   fields.visit("peers", [&](const Json& element, const std::string& place) {
     status.peers.push_back(read_peer(element, place, outcome));
@@ -361,18 +408,37 @@ Json to_json(const PeerStatus& peer) {
           {"warnings", peer.warnings},
           {"detail", peer.detail},
           {"mode", to_string(peer.mode)},
+          {"policy", peer.policy},
+          {"unreadablePolicy", peer.unreadable_policy},
           {"backend", peer.backend ? to_string(*peer.backend) : ""},
           {"addresses", strings(peer.addresses)},
           {"labels", peer.labels},
+          {"rxPackets", peer.rx_packets},
+          {"txPackets", peer.tx_packets},
+          {"plaintextRxPackets", peer.plaintext_rx_packets},
+          {"plaintextTxPackets", peer.plaintext_tx_packets},
+          {"pinnedBytes", peer.pinned_bytes},
+          {"pinnedPackets", peer.pinned_packets},
+          {"droppedRxBytes", peer.dropped_rx_bytes},
+          {"droppedTxBytes", peer.dropped_tx_bytes},
+          {"droppedRxPackets", peer.dropped_rx_packets},
+          {"droppedTxPackets", peer.dropped_tx_packets},
+          {"foreignSourcePackets", peer.foreign_source_packets},
           {"pathMtu", number_or_null(peer.path_mtu)},
           {"mtu", number_or_null(peer.mtu)},
-          {"mtuReason", peer.mtu_reason}};
+          {"mtuReason", peer.mtu_reason},
+          {"downgrade", downgrade_or_null(peer.downgrade)}};
 }
 
 Json to_json(const Status& status) {
   Json refused = Json::array();
   for (const RefusedRecord& record : status.refused_records)
     refused.push_back({{"node", record.node}, {"message", record.message}});
+  Json refused_policies = Json::array();
+  for (const RefusedPolicyStatus& policy : status.refused_policies)
+    refused_policies.push_back({{"policy", policy.policy},
+                                {"message", policy.message},
+                                {"earlierInForce", policy.earlier_in_force}});
   Json peers = Json::array();
   for (const PeerStatus& peer : status.peers) peers.push_back(to_json(peer));
   return {
@@ -403,6 +469,8 @@ Json to_json(const Status& status) {
       {"error", status.error},
       {"warnings", status.warnings},
       {"refusedRecords", std::move(refused)},
+      {"policies", status.policies},
+      {"refusedPolicies", std::move(refused_policies)},
       {"peers", std::move(peers)}};
 }
 

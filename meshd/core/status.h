@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "mesh/clock.h"
+#include "mesh/downgrade.h"
 #include "mesh/ip.h"
 #include "mesh/peer_state.h"
 #include "mesh/public_key.h"
@@ -35,8 +36,11 @@ struct PeerStatus {
   Path path = Path::kPlaintext;
   // Of what the two nodes themselves say to each other, but for what is exempt.
   Path host_path = Path::kPlaintext;
-  WallTime since{};                // of the state
-  Mode mode = Mode::kPrefer;       // of the pair
+  WallTime since{};           // of the state
+  Mode mode = Mode::kPrefer;  // of the pair
+  std::string policy;         // the one that decides the mode; "": the nodes' own modes do
+  // A policy that cannot be read and might come first: the pair is held no weaker than it was.
+  std::string unreadable_policy;
   std::optional<Backend> backend;  // as the peer publishes it; empty: it says nothing
   std::optional<PublicKey> public_key;
   std::optional<Endpoint> endpoint;
@@ -44,17 +48,32 @@ struct PeerStatus {
   std::vector<Cidr> cidrs;
   std::map<std::string, std::string> labels;
   std::optional<WallTime> last_handshake;
-  std::uint64_t rx_bytes = 0;  // through WireGuard
+  // Through WireGuard: bytes as WireGuard counts them (handshakes and keepalives too), packets of
+  // those inside. All counts only grow, also over restarts.
+  std::uint64_t rx_bytes = 0;
   std::uint64_t tx_bytes = 0;
+  std::uint64_t rx_packets = 0;
+  std::uint64_t tx_packets = 0;
   std::uint64_t plaintext_rx_bytes = 0;
   std::uint64_t plaintext_tx_bytes = 0;
-  std::uint64_t dropped_bytes = 0;
+  std::uint64_t plaintext_rx_packets = 0;
+  std::uint64_t plaintext_tx_packets = 0;
+  // Of what was sent: by masqueraded connections, which keep the path they began on.
+  std::uint64_t pinned_bytes = 0;
+  std::uint64_t pinned_packets = 0;
+  std::uint64_t dropped_bytes = 0;  // both directions
+  std::uint64_t dropped_rx_bytes = 0;
+  std::uint64_t dropped_tx_bytes = 0;
+  std::uint64_t dropped_rx_packets = 0;
+  std::uint64_t dropped_tx_packets = 0;
   std::uint64_t foreign_source_bytes = 0;
+  std::uint64_t foreign_source_packets = 0;
   std::optional<std::uint32_t>
       path_mtu;                      // an underlay packet of so many bytes passed; not measured
   std::optional<std::uint32_t> mtu;  // of packets inside the tunnel to it
   std::string mtu_reason;  // why path_mtu is not known, or not known to be so now; "" when it is
-  std::vector<std::string> warnings;  // refused prefixes and addresses, with their cause
+  std::vector<std::string> warnings;   // refused prefixes and addresses, with their cause
+  std::optional<Downgrade> downgrade;  // it was encrypted, and is so no more
 
   friend bool operator==(const PeerStatus&, const PeerStatus&) = default;
 };
@@ -97,6 +116,15 @@ struct RefusedRecord {
   friend bool operator==(const RefusedRecord&, const RefusedRecord&) = default;
 };
 
+// A policy in the store that cannot be read.
+struct RefusedPolicyStatus {
+  std::string policy;
+  std::string message;
+  bool earlier_in_force = false;  // its last good version
+
+  friend bool operator==(const RefusedPolicyStatus&, const RefusedPolicyStatus&) = default;
+};
+
 struct Status {
   std::string node;
   std::string version;  // of meshd
@@ -117,6 +145,8 @@ struct Status {
   std::string error;                  // what keeps this node from doing its work; "" when nothing
   std::vector<std::string> warnings;  // local problems that do not
   std::vector<RefusedRecord> refused_records;
+  std::uint64_t policies = 0;  // in force
+  std::vector<RefusedPolicyStatus> refused_policies;
   std::vector<PeerStatus> peers;  // sorted by node
 
   friend bool operator==(const Status&, const Status&) = default;

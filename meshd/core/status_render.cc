@@ -69,7 +69,7 @@ constexpr std::size_t kStateColumn = 1;
 constexpr std::size_t kReasonColumn = 2;
 constexpr std::size_t kNarrowColumns = 8;
 
-constexpr std::array<Column, 16> kColumns{{
+constexpr std::array<Column, 17> kColumns{{
     {"NODE", false, [](const PeerStatus& p, WallTime) { return escape_controls(p.node); }},
     {"STATE", false, [](const PeerStatus& p, WallTime) { return std::string(to_string(p.state)); }},
     {"REASON", false,
@@ -85,6 +85,8 @@ constexpr std::array<Column, 16> kColumns{{
        return format_bytes(p.plaintext_rx_bytes + p.plaintext_tx_bytes);
      }},
     {"PATH", false, [](const PeerStatus& p, WallTime) { return std::string(to_string(p.path)); }},
+    {"POLICY", false,
+     [](const PeerStatus& p, WallTime) { return or_dash(escape_controls(p.policy)); }},
     {"HOSTS", false,
      [](const PeerStatus& p, WallTime) { return std::string(to_string(p.host_path)); }},
     {"SINCE", false, [](const PeerStatus& p, WallTime) { return format_time(p.since); }},
@@ -217,7 +219,12 @@ std::string render_summary(const Status& status, WallTime now) {
   if (!status.refused_records.empty())
     parts.push_back(fmt::format("{} refused record{}", status.refused_records.size(),
                                 status.refused_records.size() == 1 ? "" : "s"));
+  if (!status.refused_policies.empty())
+    parts.push_back(fmt::format("{} refused polic{}", status.refused_policies.size(),
+                                status.refused_policies.size() == 1 ? "y" : "ies"));
   std::string calm = fmt::format("mode {}", to_string(status.mode));
+  if (status.policies > 0)
+    calm += fmt::format(", {} polic{}", status.policies, status.policies == 1 ? "y" : "ies");
   if (status.backend != Backend::kNone)
     calm += fmt::format(", backend {} ({}, port {})", to_string(status.backend), status.interface,
                         status.listen_port);
@@ -238,6 +245,11 @@ std::vector<std::string> local_problems(const Status& status) {
   for (const std::string& warning : status.warnings) lines.push_back("warning: " + warning);
   for (const RefusedRecord& record : status.refused_records)
     lines.push_back(fmt::format("refused record: {}: {}", record.node, record.message));
+  for (const RefusedPolicyStatus& policy : status.refused_policies)
+    lines.push_back(fmt::format("refused policy: {}: {} ({})", policy.policy, policy.message,
+                                policy.earlier_in_force
+                                    ? "its last good version stays in force"
+                                    : "pairs it might concern become no weaker than they are"));
   return lines;
 }
 

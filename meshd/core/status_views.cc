@@ -34,6 +34,12 @@ std::string reason_line(const PeerStatus& peer) {
   return word.empty() ? words : fmt::format("{} ({})", words, word);
 }
 
+std::string downgrade_line(const Downgrade& downgrade, WallTime now) {
+  return fmt::format("was encrypted until {}: {}{}", moment(downgrade.since, now),
+                     explain(downgrade.cause),
+                     downgrade.allowed ? "; an operator has allowed it" : "");
+}
+
 // "1400", "1400 (it answers no echo requests now)", "not measured yet".
 std::string path_mtu_line(const PeerStatus& peer) {
   if (!peer.path_mtu) return peer.mtu_reason.empty() ? "not measured" : peer.mtu_reason;
@@ -81,6 +87,10 @@ std::string render_peer(const PeerStatus& peer, WallTime now) {
   line("path", to_string(peer.path));
   line("since", moment(peer.since, now));
   line("mode of the pair", to_string(peer.mode));
+  line("policy", peer.policy.empty() ? "none: the nodes' own modes decide" : peer.policy);
+  if (!peer.unreadable_policy.empty())
+    line("unreadable policy",
+         peer.unreadable_policy + " might come first: the pair becomes no weaker than it is");
   line("its backend", peer.backend ? to_string(*peer.backend) : "not published");
   line("public key", peer.public_key ? peer.public_key->to_base64() : "none");
   line("endpoint", peer.endpoint ? peer.endpoint->to_string() : "none");
@@ -94,8 +104,11 @@ std::string render_peer(const PeerStatus& peer, WallTime now) {
   line("wireguard sent", counted(peer.tx_bytes));
   line("plaintext received", counted(peer.plaintext_rx_bytes));
   line("plaintext sent", counted(peer.plaintext_tx_bytes));
+  if (peer.pinned_bytes != 0)
+    line("of it pinned", counted(peer.pinned_bytes) + " by masqueraded connections");
   line("dropped", counted(peer.dropped_bytes));
   line("foreign source", counted(peer.foreign_source_bytes));
+  if (peer.downgrade) line("downgrade", downgrade_line(*peer.downgrade, now));
   for (const std::string& warning : peer.warnings) line("warning", warning);
   return out;
 }

@@ -73,7 +73,7 @@ Result<void> Client::probe() const {
 }
 
 Result<std::string> Client::request(const std::string& method, const std::string& path,
-                                    const std::string& sent) const {
+                                    const std::string& json) const {
   if (auto reachable = probe(); !reachable) return std::move(reachable).error();
   httplib::Client client(socket_, 80);  // the port is of no meaning
   client.set_address_family(AF_UNIX);
@@ -90,7 +90,8 @@ Result<std::string> Client::request(const std::string& method, const std::string
   request.method = method;
   request.path = path;
   request.headers = {{"Host", "meshd"}, {"Connection", "close"}};
-  request.body = sent;
+  if (!json.empty()) request.headers.emplace("Content-Type", "application/json");
+  request.body = json;
   request.content_receiver = [&](const char* data, std::size_t size, std::uint64_t, std::uint64_t) {
     too_large = body.size() + size > kMaxAnswerBytes;
     too_late = Clock::now() > deadline;

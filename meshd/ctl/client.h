@@ -19,6 +19,9 @@ class Client {
   // The body of a 200; else the error, in the server's own words where it gave any. A path is
   // ready to be sent: see escape_path.
   Result<std::string> get(const std::string& path) const { return request("GET", path); }
+  Result<std::string> put(const std::string& path, const std::string& json) const {
+    return request("PUT", path, json);
+  }
   // `body`: a JSON object of arguments, or nothing.
   Result<std::string> post(const std::string& path, const std::string& body = "") const {
     return request("POST", path, body);
@@ -27,7 +30,7 @@ class Client {
 
  private:
   Result<std::string> request(const std::string& method, const std::string& path,
-                              const std::string& sent = "") const;
+                              const std::string& json = "") const;
   Result<void> probe() const;
 
   std::string socket_;

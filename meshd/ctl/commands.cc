@@ -3,7 +3,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -12,28 +11,15 @@
 #include "core/text.h"
 #include "meshd/ctl/completion.h"
 #include "meshd/ctl/output.h"
-#include "meshd/ctl/yaml.h"
+#include "meshd/ctl/show.h"
 
 namespace mesh::ctl {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr std::chrono::milliseconds kDrainPoll(200);
 
-Result<ExitCode> finish(std::string_view text, ExitCode code = ExitCode::kDone) {
-  if (auto printed = print(text); !printed) return std::move(printed).error();
-  return code;
-}
-
-// For -o json and -o yaml: what meshd said, with the fields this program does not know.
-std::string as_document(const Json& json, const std::string& output) {
-  return output == "yaml" ? to_yaml(json)
-                          : json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
 // Only after a reader of the schema has accepted the text.
-std::string as_document(const std::string& text, const std::string& output) {
+std::string text_as_document(const std::string& text, const std::string& output) {
   return as_document(Json::parse(text), output);
 }
 
@@ -46,17 +32,6 @@ Result<std::string> field_of(const std::string& body, const char* name) {
     return json[name].get<std::string>();
   return make_error(ErrorCode::kInvalid,
                     "meshd's answer has no \"{}\": use a meshctl of the same version", name);
-}
-
-// What others wrote may be among the lines of a plan.
-std::string escape_lines(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    out += escape_controls(text.substr(0, end)) + "\n";
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return out;
 }
 
 std::string check_report(const Status& status, WallTime now) {
@@ -106,24 +81,14 @@ std::vector<std::string> texts_of(const std::vector<T>& values) {
 }
 
 std::string nodes_table(const std::vector<NodeLine>& lines) {
-  std::vector<std::array<std::string, 5>> rows{{"NODE", "RECORD", "ADDRESSES", "CIDRS", "MESSAGE"}};
+  std::vector<std::vector<std::string>> rows{{"NODE", "RECORD", "ADDRESSES", "CIDRS", "MESSAGE"}};
   const auto dash = [](std::string text) { return text.empty() ? "-" : text; };
   for (const NodeLine& line : lines)
     rows.push_back({escape_controls(line.node), std::string(line.record),
                     dash(fmt::format("{}", fmt::join(texts_of(line.addresses), ","))),
                     dash(fmt::format("{}", fmt::join(texts_of(line.cidrs), ","))),
                     dash(escape_controls(line.message))});
-  std::array<std::size_t, 5> widths{};
-  for (const auto& row : rows)
-    for (std::size_t i = 0; i < row.size(); ++i)
-      widths[i] = std::max(widths[i], text_width(row[i]));
-  std::string out;
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i + 1 < row.size(); ++i)
-      out += row[i] + std::string(widths[i] - text_width(row[i]) + 2, ' ');
-    out += row.back() + "\n";
-  }
-  return out;
+  return table(rows);
 }
 
 Json nodes_document(const std::vector<NodeLine>& lines) {
@@ -150,6 +115,15 @@ Result<Fetched> fetch_status(const Client& client) {
   return Fetched{*std::move(text), *std::move(status)};
 }
 
+Result<ExitCode> post_command(const Client& client, const std::string& name,
+                              const std::string& arguments) {
+  const auto body = client.post("/v1/" + name, arguments);
+  if (!body) return body.error();
+  const auto outcome = field_of(*body, "result");
+  if (!outcome) return outcome.error();
+  return finish(outcome->empty() ? name + ": done\n" : escape_lines(*outcome));
+}
+
 }  // namespace
 
 Result<ExitCode> show_status(const Client& client, const StatusOptions& options) {
@@ -159,7 +133,8 @@ Result<ExitCode> show_status(const Client& client, const StatusOptions& options)
   const WallTime now = std::chrono::system_clock::now();
   const bool met = summarize(status).of(State::kEncrypted) == status.peers.size();
   const ExitCode code = options.check && !met ? ExitCode::kCheckNotMet : ExitCode::kDone;
-  if (is_document(options.output)) return finish(as_document(fetched->text, options.output), code);
+  if (is_document(options.output))
+    return finish(text_as_document(fetched->text, options.output), code);
   if (options.check) return finish(check_report(status, now), code);
   return finish(render_table(status, {.wide = options.output == "wide",
                                       .color = use_color(options.color),
@@ -174,7 +149,7 @@ Result<ExitCode> show_peer(const Client& client, const std::string& node,
   if (!text) return text.error();
   const auto peer = peer_from_json(*text);
   if (!peer) return peer.error().at("meshd's answer");
-  if (is_document(output)) return finish(as_document(*text, output));
+  if (is_document(output)) return finish(text_as_document(*text, output));
   return finish(render_peer(*peer, std::chrono::system_clock::now()));
 }
 
@@ -204,11 +179,12 @@ Result<ExitCode> show_plan(const Client& client) {
 }
 
 Result<ExitCode> run_command(const Client& client, const std::string& name) {
-  const auto body = client.post("/v1/" + name);
-  if (!body) return body.error();
-  const auto outcome = field_of(*body, "result");
-  if (!outcome) return outcome.error();
-  return finish(outcome->empty() ? name + ": done\n" : escape_lines(*outcome));
+  return post_command(client, name, "");
+}
+
+Result<ExitCode> allow_plaintext(const Client& client, const std::string& node) {
+  return post_command(client, "allow-plaintext",
+                      Json{{"node", node}}.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 Result<ExitCode> forget_node(const Client& client, const std::string& node) {

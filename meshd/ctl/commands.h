@@ -28,6 +28,10 @@ Result<ExitCode> show_status(const Client& client, const StatusOptions& options)
 // Redraws until SIGINT, which ends the process with 0; shows errors and goes on.
 Result<ExitCode> watch_status(const Client& client, const StatusOptions& options);
 
+// Who sends how much unencrypted, from two samples `options.interval` apart.
+Result<ExitCode> show_leaks(const Client& client, const StatusOptions& options);
+Result<ExitCode> watch_leaks(const Client& client, const StatusOptions& options);
+
 Result<ExitCode> show_peer(const Client& client, const std::string& node,
                            const std::string& output);
 Result<ExitCode> show_nodes(const Client& client, const std::string& output);
@@ -35,6 +39,8 @@ Result<ExitCode> show_graph(const Client& client);
 Result<ExitCode> show_plan(const Client& client);
 Result<ExitCode> show_version(const Client& client);
 Result<ExitCode> run_command(const Client& client, const std::string& name);  // reload, resume
+// Accepts that a peer that was encrypted is so no more.
+Result<ExitCode> allow_plaintext(const Client& client, const std::string& node);
 // Frees the prefixes of a node whose record is gone, on this node.
 Result<ExitCode> forget_node(const Client& client, const std::string& node);
 // Begins to leave the mesh, and waits until the node has left it.

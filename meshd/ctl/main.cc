@@ -7,6 +7,7 @@
 
 #include "meshd/ctl/commands.h"
 #include "meshd/ctl/output.h"
+#include "meshd/ctl/policies.h"
 #include "meshd/ctl/store_commands.h"
 
 namespace mesh::ctl {
@@ -32,6 +33,11 @@ struct Arguments {
   std::string node;
   std::string peer_output = "text";
   std::string nodes_output = "table";
+  std::vector<std::string> files;
+  std::string policy;
+  std::string policies_output = "table";
+  std::string other_node;
+  std::string explain_output = "text";
   std::string shell;
   NodeDeletion deletion;
   StoreCopy copy;
@@ -65,6 +71,30 @@ void add_status(CLI::App& app, Arguments& arguments) {
   });
 }
 
+void add_leaks(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("leaks", "who sends how much unencrypted, highest rate first");
+  StatusOptions& options = arguments.status;
+  command->add_option("-o,--output", options.output, "table, wide, json or yaml")
+      ->check(CLI::IsMember({"table", "wide", "json", "yaml"}));
+  command->add_option("--color", options.color, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  CLI::Option* check =
+      command->add_flag("--check", options.check, "exit 3 if anything leaks between the samples");
+  CLI::Option* watch = command->add_flag("--watch", options.watch, "redraw until interrupted");
+  command
+      ->add_option("--interval", arguments.interval, "seconds between the two samples (default: 2)")
+      ->check(CLI::Range(0.1, 86400.0));
+  watch->excludes(check);
+  command->callback([&arguments] {
+    arguments.chosen = [&arguments](const Client& client) {
+      StatusOptions chosen = arguments.status;
+      chosen.interval = milliseconds_of(arguments.interval);
+      return chosen.watch ? watch_leaks(client, chosen) : show_leaks(client, chosen);
+    };
+  });
+}
+
 void add_peer(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("peer", "all that is known of one peer");
   command->add_option("NODE", arguments.node, "the peer's name")->required();
@@ -89,6 +119,50 @@ void add_nodes(CLI::App& app, Arguments& arguments) {
   });
 }
 
+void add_policies(CLI::App& app, Arguments& arguments) {
+  CLI::App* apply = app.add_subcommand("apply", "put encryption policies into the store");
+  apply->add_option("-f,--file", arguments.files, "a file of policies, YAML or JSON; - is stdin")
+      ->required();
+  apply->callback([&arguments] {
+    arguments.changes = true;
+    arguments.chosen = [&arguments](const Client& client) {
+      return apply_policies(client, arguments.files);
+    };
+  });
+  CLI::App* get = app.add_subcommand("get", "what the store holds")->require_subcommand(1);
+  CLI::App* policies = get->add_subcommand("policies", "the encryption policies, first come first");
+  policies->add_option("-o,--output", arguments.policies_output, "table, json or yaml")
+      ->check(CLI::IsMember({"table", "json", "yaml"}));
+  policies->callback([&arguments] {
+    arguments.chosen = [&arguments](const Client& client) {
+      return show_policies(client, arguments.policies_output);
+    };
+  });
+  CLI::App* remove = app.add_subcommand("delete", "remove from the store")->require_subcommand(1);
+  CLI::App* policy = remove->add_subcommand("policy", "an encryption policy");
+  policy->add_option("NAME", arguments.policy, "its name")->required();
+  policy->callback([&arguments] {
+    arguments.changes = true;
+    arguments.chosen = [&arguments](const Client& client) {
+      return delete_policy(client, arguments.policy);
+    };
+  });
+}
+
+void add_explain(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("explain", "which policy decides for a pair of nodes, and why");
+  command->add_option("NODE", arguments.node, "one of the pair")->required();
+  command->add_option("OTHER", arguments.other_node, "the other (default: this node)");
+  command->add_option("-o,--output", arguments.explain_output, "text, json or yaml")
+      ->check(CLI::IsMember({"text", "json", "yaml"}));
+  command->callback([&arguments] {
+    arguments.chosen = [&arguments](const Client& client) {
+      return explain_pair(client, arguments.node, arguments.other_node, arguments.explain_output);
+    };
+  });
+}
+
 void add_simple(CLI::App& app, Arguments& arguments) {
   const auto add = [&](const char* name, const char* help, auto function) {
     app.add_subcommand(name, help)->callback([&arguments, function] {
@@ -106,6 +180,18 @@ void add_simple(CLI::App& app, Arguments& arguments) {
   };
   add_command("reload", "read the configuration again");
   add_command("resume", "come back after a drain");
+}
+
+void add_allow_plaintext(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand(
+      "allow-plaintext", "accept that a peer that was encrypted is so no more, and lift its block");
+  command->add_option("NODE", arguments.node, "the peer's name")->required();
+  command->callback([&arguments] {
+    arguments.changes = true;
+    arguments.chosen = [&arguments](const Client& client) {
+      return allow_plaintext(client, arguments.node);
+    };
+  });
 }
 
 void add_drain(CLI::App& app, Arguments& arguments) {
@@ -189,10 +275,14 @@ void describe(CLI::App& app, Arguments& arguments) {
                  "seconds to wait for meshd (default: 10; 60 for what changes something)")
       ->check(CLI::Range(0.1, 86400.0));
   add_status(app, arguments);
+  add_leaks(app, arguments);
   add_peer(app, arguments);
   add_nodes(app, arguments);
+  add_policies(app, arguments);
+  add_explain(app, arguments);
   add_simple(app, arguments);
   add_drain(app, arguments);
+  add_allow_plaintext(app, arguments);
   add_node(app, arguments);
   add_store(app, arguments);
   add_completion(app, arguments);

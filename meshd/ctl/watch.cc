@@ -1,4 +1,5 @@
-// status --watch.
+#include "meshd/ctl/watch.h"
+
 #include <signal.h>
 #include <unistd.h>
 
@@ -73,12 +74,17 @@ std::string frame(const Client& client, const StatusOptions& options) {
 
 }  // namespace
 
-Result<ExitCode> watch_status(const Client& client, const StatusOptions& options) {
+Result<ExitCode> redraw(std::chrono::milliseconds pause,
+                        const std::function<std::string()>& frame) {
   Screen screen(stdout_is_terminal());
   while (true) {
-    if (auto shown = screen.show(frame(client, options)); !shown) return std::move(shown).error();
-    std::this_thread::sleep_for(options.interval);
+    if (auto shown = screen.show(frame()); !shown) return std::move(shown).error();
+    std::this_thread::sleep_for(pause);
   }
+}
+
+Result<ExitCode> watch_status(const Client& client, const StatusOptions& options) {
+  return redraw(options.interval, [&] { return frame(client, options); });
 }
 
 }  // namespace mesh::ctl

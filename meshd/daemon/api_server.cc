@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "core/policies.h"
 #include "meshd/daemon/listen_socket.h"
 #include "meshd/daemon/status_page.h"
 #include "meshd/store/policy_codec.h"
@@ -20,6 +21,7 @@ constexpr const char* kHtmlType = "text/html; charset=utf-8";
 constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr std::string_view kPeerPrefix = "/v1/peers/";
 constexpr std::string_view kPolicyPrefix = "/v1/policies/";
+constexpr std::string_view kExplainPrefix = "/v1/explain/";
 constexpr std::string_view kNodePrefix = "/v1/nodes/";
 
 std::string text_of(const Json& json) {
@@ -99,7 +101,7 @@ class Routes {
     bool local;
     Handler handler;
   };
-  static const std::array<Route, 16> kRoutes;
+  static const std::array<Route, 18> kRoutes;
 
   static bool matches(const Route& route, std::string_view path) {
     const bool below = route.path.size() > 1 && route.path.ends_with('/');
@@ -174,6 +176,16 @@ class Routes {
     return {200, kJsonType, text_of({{"result", *outcome}}), ""};
   }
 
+  HttpReply get_explanation(const HttpRequest& request) {
+    const std::string_view nodes = name_in(request, kExplainPrefix);
+    const std::size_t end = nodes.find('/');
+    nlohmann::json arguments = {{"node", nodes.substr(0, end)}};
+    if (end != std::string_view::npos) arguments["other"] = nodes.substr(end + 1);
+    const Result<std::string> outcome = backend_.command("explain", arguments);
+    if (!outcome) return failure(outcome.error());
+    return {200, kJsonType, *outcome + "\n", ""};
+  }
+
   // ---- the store ----
 
   static std::string_view name_in(const HttpRequest& request, std::string_view prefix) {
@@ -184,15 +196,16 @@ class Routes {
     return with_store([](StoreAdmin& store) -> Result<Json> {
       const auto contents = store.read();
       if (!contents) return contents.error();
+      StoreUpdate update;
+      update.policies = contents->policies;
+      Policies read;
+      (void)read.apply(update);
       Json policies = Json::array();
+      for (const Policy* policy : read.ordered())
+        policies.push_back(Json::parse(format_policy_json(policy->document)));
       Json refused = Json::array();
-      for (const PolicyChange& change : contents->policies) {
-        if (const auto* bad = std::get_if<BadRecord>(change.entry.get()))
-          refused.push_back({{"policy", change.policy}, {"message", bad->message}});
-        else
-          policies.push_back(
-              Json::parse(format_policy_json(std::get<EncryptionPolicy>(*change.entry))));
-      }
+      for (const auto& [name, policy] : read.refused())
+        refused.push_back({{"policy", name}, {"message", policy.message}});
       return Json{{"policies", std::move(policies)}, {"refused", std::move(refused)}};
     });
   }
@@ -201,6 +214,7 @@ class Routes {
     const auto policy =
         parse_policy_json(request.body, "the policy", name_in(request, kPolicyPrefix));
     if (!policy) return failure(policy.error());
+    if (auto compiled = Policy::compile(*policy); !compiled) return failure(compiled.error());
     return with_store([&](StoreAdmin& store) -> Result<Json> {
       if (auto put = store.put_policy(*policy); !put) return put.error();
       return Json{{"result", "policy " + policy->name + " stored"}};
@@ -243,7 +257,7 @@ class Routes {
   std::mutex store_mutex_;
 };
 
-const std::array<Routes::Route, 16> Routes::kRoutes{{
+const std::array<Routes::Route, 18> Routes::kRoutes{{
     {"GET", "/", false, &Routes::get_page},
     {"GET", "/healthz", false, &Routes::get_live},
     {"GET", "/readyz", false, &Routes::get_ready},
@@ -252,9 +266,11 @@ const std::array<Routes::Route, 16> Routes::kRoutes{{
     {"GET", kPeerPrefix, true, &Routes::get_peer},
     {"GET", "/v1/version", true, &Routes::get_version},
     {"GET", "/v1/plan", true, &Routes::run_command},
+    {"GET", kExplainPrefix, true, &Routes::get_explanation},
     {"POST", "/v1/reload", true, &Routes::run_command},
     {"POST", "/v1/drain", true, &Routes::run_command},
     {"POST", "/v1/resume", true, &Routes::run_command},
+    {"POST", "/v1/allow-plaintext", true, &Routes::run_command},
     {"POST", "/v1/forget", true, &Routes::run_command},
     {"GET", "/v1/policies", true, &Routes::get_policies},
     {"PUT", kPolicyPrefix, true, &Routes::put_policy},

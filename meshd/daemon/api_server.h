@@ -1,9 +1,10 @@
 // ApiServer: the local API of one meshd, over a Unix socket (0600) and over TCP.
 //
 // On both: GET /v1/status, /healthz, /readyz, /metrics and / (a page for people). On the Unix
-// socket only, because they act or tell more: POST /v1/reload, /v1/drain, /v1/resume, GET /v1/plan,
-// /v1/peers/NAME, /v1/version, and what an operator does to the store: PUT and DELETE
-// /v1/policies/NAME, GET /v1/policies, DELETE /v1/nodes/NAME (and …/force: though it lives).
+// socket only, because they act or tell more: POST /v1/reload, /v1/drain, /v1/resume, /v1/forget
+// and /v1/allow-plaintext ({"node": NAME}), GET /v1/plan, /v1/peers/NAME, /v1/version,
+// /v1/explain/NODE and /v1/explain/NODE/NODE, and what an operator does to the store: PUT and
+// DELETE /v1/policies/NAME, GET /v1/policies, DELETE /v1/nodes/NAME (and …/force: though it lives).
 // Answers of commands are {"result": "…"}, errors {"error": "…"}. Each listener has threads of its
 // own, so nobody on the network can keep meshctl out. Nothing secret is ever served: all that is
 // served is Status, and Status holds no secret. Thread rules: start() and stop() on one thread.
@@ -38,9 +39,10 @@ class ApiBackend {
   // The last pass's; null before the first. Never blocks.
   virtual std::shared_ptr<const Status> status() = 0;
   virtual ServiceHealth health() = 0;  // never blocks
-  // Runs "reload", "plan", "drain", "resume" or "may-delete" (of the argument "node"; kBusy: it
-  // lives) on the loop and waits, for a bounded time
-  // (kTimeout), for its outcome in words. kUnsupported: this meshd cannot do it.
+  // Runs "reload", "plan", "drain", "resume", "forget", "allow-plaintext", "may-delete" (of the
+  // argument "node"; kBusy: it lives) or "explain" (of `node` and, if given, `other`, with an
+  // answer in JSON) on the loop and waits, for a bounded time (kTimeout), for its outcome in words.
+  // kUnsupported: this meshd cannot do it.
   virtual Result<std::string> command(std::string_view name, const nlohmann::json& arguments) = 0;
 };
 

@@ -8,11 +8,14 @@
 #include <future>
 #include <nlohmann/json.hpp>
 
+#include "core/desired.h"
 #include "keys/key_file.h"
 #include "meshd/daemon/guard.h"
 #include "meshd/daemon/listen_socket.h"
+#include "meshd/daemon/local_facts.h"
 #include "meshd/daemon/log.h"
 #include "meshd/daemon/store_factory.h"
+#include "meshd/daemon/traffic_file.h"
 #include "meshd/daemon/version.h"
 #include "meshd/dataplane/linux_dataplane.h"
 #include "meshd/dataplane/path_probe.h"
@@ -102,6 +105,7 @@ Result<void> Daemon::open() {
     status_.store(std::move(status));
   };
   options.snapshots = open_snapshots();
+  options.traffic = open_counts();
   reconciler_ =
       std::make_unique<Reconciler>(*dataplane_, clock_, *metrics_, config_, std::move(options));
   return start_api();
@@ -138,6 +142,25 @@ void Daemon::close_at_start(const Snapshot& snapshot) {
     log::info("closed what must encrypt, as of the snapshot",
               {{"nodes", std::to_string(held->closed.size())},
                {"operations", std::to_string(held->operations)}});
+}
+
+// Beside the snapshot's usual place. Counts that cannot be read begin anew.
+TrafficPort Daemon::open_counts() {
+  TrafficPort port;
+  const std::filesystem::path path =
+      (config_.keys.directory / ".." / (config_.node.name + ".traffic")).lexically_normal();
+  auto found = read_counts(path);
+  if (found) {
+    port.found = std::move(*found);
+  } else {
+    port.damage = found.error().message;
+  }
+  counts_ = std::make_unique<SaveThread>();
+  port.save = [this, path](std::string text) {
+    counts_->save([path, text = std::move(text)] { return write_counts(path, text); });
+  };
+  port.save_problem = [this] { return counts_->problem(); };
+  return port;
 }
 
 Result<void> Daemon::start_api() {
@@ -184,6 +207,7 @@ Result<void> Daemon::run() {
   store_->stop();
   reconciler_->finish();
   if (snapshots_) snapshots_->stop();
+  if (counts_) counts_->stop();
   return result;
 }
 
@@ -257,8 +281,8 @@ Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&
   if (stopping_) return make_error(ErrorCode::kUnavailable, "meshd is stopping");
   auto promise = std::make_shared<std::promise<Result<std::string>>>();
   auto answer = promise->get_future();
-  loop_->post([this, promise, name = std::string(name), node = arguments.value("node", "")] {
-    promise->set_value(execute(name, node));
+  loop_->post([this, promise, name = std::string(name), arguments] {
+    promise->set_value(execute(name, arguments));
   });
   if (answer.wait_for(kCommandTimeout) != std::future_status::ready)
     return make_error(ErrorCode::kTimeout, "meshd is busy: it did not answer within {} s",
@@ -266,12 +290,24 @@ Result<std::string> Daemon::command(std::string_view name, const nlohmann::json&
   return answer.get();
 }
 
-Result<std::string> Daemon::execute(const std::string& name, const std::string& node) {
+Result<std::string> Daemon::allow_plaintext(const std::string& node) {
+  if (node.empty())
+    return make_error(ErrorCode::kInvalid, "allow-plaintext needs {{\"node\": NAME}}");
+  if (auto allowed = reconciler_->allow_downgrade(node); !allowed) return allowed.error();
+  act();
+  return fmt::format("{} may be without encryption, until it proves a key again\n", node);
+}
+
+Result<std::string> Daemon::execute(const std::string& name, const nlohmann::json& arguments) {
   if (name == "reload") return reload();
+  if (name == "allow-plaintext") return allow_plaintext(arguments.value("node", ""));
   if (name == "plan") return reconciler_->preview();
-  if (name == "forget") return forget(node);
+  if (name == "explain")
+    return reconciler_->explain(arguments.value("node", ""),
+                                arguments.value("other", config_.node.name));
+  if (name == "forget") return forget(arguments.value("node", ""));
   if (name == "may-delete") {
-    auto allowed = reconciler_->may_delete(node);
+    auto allowed = reconciler_->may_delete(arguments.value("node", ""));
     return allowed ? Result<std::string>(std::string()) : allowed.error();
   }
   const bool drain = name == "drain";

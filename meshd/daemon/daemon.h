@@ -46,6 +46,7 @@ class Daemon final : private ApiBackend {
   SnapshotPort open_snapshots();
   void close_at_start(const Snapshot& snapshot);
   Result<std::string> forget(const std::string& node);
+  TrafficPort open_counts();
   Result<void> start_api();
   void act();  // a pass, now
   Result<std::string> reload();
@@ -54,7 +55,8 @@ class Daemon final : private ApiBackend {
   std::shared_ptr<const Status> status() override;
   ServiceHealth health() override;
   Result<std::string> command(std::string_view name, const nlohmann::json& arguments) override;
-  Result<std::string> execute(const std::string& name, const std::string& node);
+  Result<std::string> execute(const std::string& name, const nlohmann::json& arguments);
+  Result<std::string> allow_plaintext(const std::string& node);
 
   Config config_;
   std::filesystem::path config_file_;
@@ -72,6 +74,7 @@ class Daemon final : private ApiBackend {
   std::unique_ptr<NodeStore> store_;
   std::unique_ptr<StoreAdmin> store_admin_;    // the API's; null: there is none
   std::unique_ptr<SnapshotWriter> snapshots_;  // null: none is kept
+  std::unique_ptr<SaveThread> counts_;
   std::unique_ptr<PathProber> paths_;
   std::unique_ptr<Reconciler> reconciler_;
   std::unique_ptr<ApiServer> api_;

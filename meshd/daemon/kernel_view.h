@@ -30,6 +30,8 @@ class KernelView {
   void acknowledge(const Operation& operation);
 
   const Mirror& mirror() const { return mirror_; }
+  // After a plan was made: see mesh::adopt_endpoints.
+  void adopt_endpoints(const Desired& desired) { mesh::adopt_endpoints(desired, mirror_); }
   Traffic& traffic() { return traffic_; }
   const Traffic& traffic() const { return traffic_; }
   // The table is to be made anew, of another text: its last counts are taken before.

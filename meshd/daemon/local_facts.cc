@@ -32,9 +32,11 @@ LocalNode local_from_config(const Config& config) {
   local.name = config.node.name;
   local.addresses = config.node.addresses;
   local.cidrs = config.node.cidrs;
+  local.labels = config.node.labels;
   local.mode = config.encryption.mode;
   local.host_traffic = config.encryption.host_traffic;
   local.fallback_after = config.encryption.fallback_after;
+  local.allow_withdrawal = config.encryption.allow_withdrawal;
   local.keepalive = static_cast<std::uint16_t>(config.wireguard.persistent_keepalive.count());
   local.device_name = config.wireguard.interface;
   local.listen_port = config.wireguard.listen_port;
@@ -46,6 +48,9 @@ LocalNode local_from_config(const Config& config) {
   local.rule_priority = config.wireguard.rule_priority;
   std::error_code error;
   local.ipv6 = std::filesystem::exists("/proc/sys/net/ipv6", error);
+  // Where nobody has loaded it nobody masquerades, and meshd is not the one to burden every packet.
+  local.connection_tracking =
+      std::filesystem::exists("/proc/sys/net/netfilter/nf_conntrack_max", error);
   return local;
 }
 

@@ -7,6 +7,7 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <array>
 #include <iterator>
 #include <utility>
 #include <vector>
@@ -76,22 +77,50 @@ MetricFamily peer_handshakes(const Status& status) {
   return family.take();
 }
 
-MetricFamily peer_bytes(const Status& status) {
-  Family family("meshd_peer_bytes_total",
-                "Bytes exchanged with the peer, by direction (rx, tx) and path (wireguard, "
-                "plaintext).",
+MetricFamily peer_downgrades(const Status& status) {
+  Family family("meshd_peer_downgraded",
+                "1 while a peer that was encrypted is so no more by what its record says, unless "
+                "an operator has allowed it.",
+                MetricType::Gauge);
+  for (const PeerStatus& peer : status.peers)
+    family.add({{"node", peer.node}}, peer.downgrade && !peer.downgrade->allowed ? 1 : 0);
+  return family.take();
+}
+
+// Where a count of bytes, and that of the packets, stands in PeerStatus.
+struct Flow {
+  const char* direction;
+  Path path;
+  std::uint64_t PeerStatus::*bytes;
+  std::uint64_t PeerStatus::*packets;
+};
+constexpr std::array<Flow, 6> kFlows{
+    {{"rx", Path::kWireguard, &PeerStatus::rx_bytes, &PeerStatus::rx_packets},
+     {"tx", Path::kWireguard, &PeerStatus::tx_bytes, &PeerStatus::tx_packets},
+     {"rx", Path::kPlaintext, &PeerStatus::plaintext_rx_bytes, &PeerStatus::plaintext_rx_packets},
+     {"tx", Path::kPlaintext, &PeerStatus::plaintext_tx_bytes, &PeerStatus::plaintext_tx_packets},
+     {"rx", Path::kDrop, &PeerStatus::dropped_rx_bytes, &PeerStatus::dropped_rx_packets},
+     {"tx", Path::kDrop, &PeerStatus::dropped_tx_bytes, &PeerStatus::dropped_tx_packets}}};
+
+MetricFamily peer_flows(const Status& status, std::string name, std::string help,
+                        std::uint64_t PeerStatus::*Flow::*what) {
+  Family family(std::move(name), std::move(help), MetricType::Counter);
+  for (const PeerStatus& peer : status.peers)
+    for (const Flow& flow : kFlows)
+      family.add({{"node", peer.node},
+                  {"direction", flow.direction},
+                  {"path", std::string(to_string(flow.path))}},
+                 static_cast<double>(peer.*(flow.*what)));
+  return family.take();
+}
+
+MetricFamily peer_foreign_source(const Status& status) {
+  Family family("meshd_peer_foreign_source_bytes_total",
+                "Bytes sent to the peer unencrypted because their source is in no record of this "
+                "node.",
                 MetricType::Counter);
-  for (const PeerStatus& peer : status.peers) {
-    const auto add = [&](const char* direction, Path path, std::uint64_t bytes) {
-      family.add(
-          {{"node", peer.node}, {"direction", direction}, {"path", std::string(to_string(path))}},
-          static_cast<double>(bytes));
-    };
-    add("rx", Path::kWireguard, peer.rx_bytes);
-    add("tx", Path::kWireguard, peer.tx_bytes);
-    add("rx", Path::kPlaintext, peer.plaintext_rx_bytes);
-    add("tx", Path::kPlaintext, peer.plaintext_tx_bytes);
-  }
+  for (const PeerStatus& peer : status.peers)
+    family.add({{"node", peer.node}}, static_cast<double>(peer.foreign_source_bytes));
   return family.take();
 }
 
@@ -108,13 +137,27 @@ void append_status(const Status& status, WallTime now, std::vector<MetricFamily>
   out.push_back(single("meshd_store_in_sync",
                        "1 when the store answers and all it holds is known, else 0.", {},
                        status.store.in_sync ? 1 : 0));
+  out.push_back(single("meshd_policies", "Encryption policies in force.", {},
+                       static_cast<double>(status.policies)));
+  out.push_back(single("meshd_refused_policies",
+                       "Encryption policies in the store that cannot be read.", {},
+                       static_cast<double>(status.refused_policies.size())));
   if (status.key_created)
     out.push_back(single("meshd_key_age_seconds", "Age of this node's private key.", {},
                          in_seconds(now - *status.key_created)));
   out.push_back(peers_by_state(status));
   out.push_back(peer_states(status));
   out.push_back(peer_handshakes(status));
-  out.push_back(peer_bytes(status));
+  out.push_back(peer_downgrades(status));
+  out.push_back(peer_flows(status, "meshd_peer_bytes_total",
+                           "Bytes exchanged with the peer, by direction (rx, tx) and path "
+                           "(wireguard, plaintext, drop).",
+                           &Flow::bytes));
+  out.push_back(peer_flows(status, "meshd_peer_packets_total",
+                           "Packets exchanged with the peer, by direction and path; through "
+                           "WireGuard, those inside.",
+                           &Flow::packets));
+  out.push_back(peer_foreign_source(status));
 }
 
 }  // namespace
@@ -143,6 +186,11 @@ struct Metrics::Parts {
                        .Help("Changes of the kernel that meshd made or tried.")
                        .Register(registry)
                        .Add({})),
+        downgrades(prometheus::BuildCounter()
+                       .Name("meshd_peer_downgrades_total")
+                       .Help("Peers that were encrypted and by their record are so no more, by "
+                             "cause.")
+                       .Register(registry)),
         store_events(prometheus::BuildCounter()
                          .Name("meshd_store_events_total")
                          .Help("Changes of records that the store delivered.")
@@ -156,6 +204,7 @@ struct Metrics::Parts {
   prometheus::Family<prometheus::Counter>& errors;
   prometheus::Family<prometheus::Counter>& repairs;
   prometheus::Counter& operations;
+  prometheus::Family<prometheus::Counter>& downgrades;
   prometheus::Counter& store_events;
 };
 
@@ -174,6 +223,10 @@ void Metrics::count_error(std::string_view operation) {
 
 void Metrics::count_repair(std::string_view object) {
   parts_->repairs.Add({{"object", std::string(object)}}).Increment();
+}
+
+void Metrics::count_downgrade(std::string_view cause) {
+  parts_->downgrades.Add({{"cause", std::string(cause)}}).Increment();
 }
 
 void Metrics::count_operations(std::size_t operations) {

@@ -1,6 +1,7 @@
 #include "meshd/daemon/reconciler.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "meshd/daemon/local_facts.h"
 #include "meshd/daemon/log.h"
@@ -43,10 +44,13 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       addresses_(dataplane, problems_),
       diversions_(dataplane, problems_),
       snapshots_(std::move(options_.snapshots), store_identity(config_), problems_),
+      counts_(std::move(options_.traffic), kernel_.traffic(), problems_),
       drift_(metrics) {
   set_scope();
   // Whose record is mine must be known before the first one comes.
   model_.set_local(local_from_config(config_), clock_.now());
+  model_.remember_policies(snapshots_.policies());
+  snapshots_.tell(model_);
 }
 
 void Reconciler::set_scope() {
@@ -58,6 +62,11 @@ void Reconciler::set_scope() {
 void Reconciler::on_store_update(const StoreUpdate& update) {
   const Instant now = clock_.now();
   std::size_t changes = model_.apply(update, now);
+  for (const PolicyChange& change : update.policies)
+    if (const auto refused = model_.policies().refused().find(change.policy);
+        refused != model_.policies().refused().end())
+      log::warn("a policy cannot be read",
+                {{"policy", change.policy}, {"reason", refused->second.message}});
   // What vanished while nobody looked is as gone as what vanishes now.
   if (const StoreUpdate vanished = snapshots_.vanished(update); !vanished.changes.empty())
     changes += model_.apply(vanished, now);
@@ -122,6 +131,21 @@ Result<void> Reconciler::forget(const std::string& node) {
   return {};
 }
 
+Result<void> Reconciler::allow_downgrade(const std::string& node) {
+  if (auto allowed = model_.allow_downgrade(node); !allowed) return allowed;
+  log::warn("an operator allows that the peer is encrypted no more", {{"peer", node}});
+  remember_at_once_ = true;
+  return {};
+}
+
+void Reconciler::finish() {
+  const Instant now = clock_.now();
+  snapshots_.keep(model_, now, true);
+  // The last counts are those that the kernel goes on with.
+  if (adopted_) sample_device(now);
+  counts_.keep(kernel_.traffic(), now.monotonic, true);
+}
+
 // --- the pass ---
 
 MonotonicTime Reconciler::pass() {
@@ -132,7 +156,9 @@ MonotonicTime Reconciler::pass() {
     // On the word of a snapshot nothing is published: the store may hold what another wrote since.
     if (model_.store_answered()) keep_own_record(now);
     if (store_in_sync_) forget_silent_nodes(now);
-    snapshots_.keep(model_, now);
+    if (remember_at_once_) snapshots_.touch();
+    snapshots_.keep(model_, now, std::exchange(remember_at_once_, false));
+    counts_.keep(kernel_.traffic(), now.monotonic);
     // On its way out, and nobody sends to it any more: the next pass takes the device down.
     if (drain_.steer(model_, kernel_.mirror(), store_in_sync_, now.monotonic))
       again_at_once_ = true;
@@ -201,6 +227,7 @@ void Reconciler::sample_device(Instant now) {
     metrics_.count_error("read-device");
   } else {
     problems_.clear("device dump");
+    kernel_.traffic().update_tunnels(kernel_.mirror().peers(), model_.owners_of_keys());
     model_.observe(kernel_.mirror(), kernel_.traffic().all(NftSet::kTxWireguard), now);
   }
   if (!touched.peers.empty() || (was_right && !device_is_right())) drift_.compared(touched);
@@ -257,6 +284,7 @@ void Reconciler::decide(Instant now) {
   const std::vector<std::string> changed = model_.settle(now, desired_, touched_, requests);
   if (!changed.empty()) snapshots_.touch();
   log_changes(changed);
+  tell_downgrades(requests.downgrades);
   drift_.count_foreign_peers(requests.foreign);
   LocalNode local = model_.local();
   if (!device_problem_.empty())
@@ -268,6 +296,7 @@ void Reconciler::decide(Instant now) {
   decided_ = true;
   touched_.merge(held_.touched());
   Plan plan = make_plan(desired_, kernel_.mirror(), touched_, requests, limits(now));
+  kernel_.adopt_endpoints(desired_);
   execute(held_.release(std::move(plan), now.monotonic), now);
   if (options_.paths != nullptr) options_.paths->follow(model_, kernel_.mirror());
 }
@@ -406,6 +435,25 @@ void Reconciler::log_changes(const std::vector<std::string>& nodes) {
   }
 }
 
+void Reconciler::tell_downgrades(const std::map<std::string, Reason>& downgrades) {
+  for (const auto& [node, cause] : downgrades) {
+    const auto peer = model_.peers().find(node);
+    const bool gone = peer == model_.peers().end();
+    std::string consequence = gone ? "it has left the mesh" : "it is sent to in plaintext";
+    if (!gone && peer->second.held(model_.local()))
+      consequence =
+          "nothing is sent to it, until it proves a key or an operator allows it: "
+          "meshctl allow-plaintext " +
+          node;
+    log::warn("the peer was encrypted and is so no more",
+              {{"peer", node},
+               {"cause", std::string(to_string(cause))},
+               {"consequence", std::move(consequence)}});
+    metrics_.count_downgrade(to_string(cause));
+    remember_at_once_ = true;
+  }
+}
+
 void Reconciler::report(Instant now) {
   if (!model_.store_answered()) {
     not_ready_ = "the store has not answered yet";
@@ -420,7 +468,8 @@ void Reconciler::report(Instant now) {
   }
   std::set<std::string> nodes;
   for (const auto& [node, peer] : model_.peers()) nodes.insert(node);
-  kernel_.traffic().keep_only(nodes);
+  // Before the store has answered, who is not among the peers may be yet.
+  if (model_.store_answered()) kernel_.traffic().keep_only(nodes);
   diversions_.look(model_, kernel_.mirror());
   ReportInputs inputs{config_,
                       model_,
@@ -457,6 +506,7 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   consider(held_.next());
   consider(own_record_again_);
   consider(snapshots_.next());
+  consider(counts_.next());
   consider(model_.deadline(now.monotonic));
   consider(drain_.next());
   consider(former_ports_.next());

@@ -34,6 +34,7 @@
 #include "meshd/daemon/problems.h"
 #include "meshd/daemon/silent_nodes.h"
 #include "meshd/daemon/snapshot_keeper.h"
+#include "meshd/daemon/traffic_keeper.h"
 
 namespace mesh {
 
@@ -46,6 +47,7 @@ struct ReconcilerOptions {
   std::function<void(std::shared_ptr<const Status>)> report;  // after each pass
   std::filesystem::path drain_file;  // keeps that the node is drained; empty: nothing does
   SnapshotPort snapshots;            // what is there, and how to save
+  TrafficPort traffic;               // the same of the counts
   PathProber* paths = nullptr;       // outlives the reconciler; null: no way is measured
   bool dry_run = false;              // change nothing: for dry_run() alone
 };
@@ -66,15 +68,20 @@ class Reconciler {
   // An operator's word that a node whose record is gone will not be back: its prefixes are freed.
   Result<void> forget(const std::string& node);
 
+  // What a peer that was encrypted has become is right: it is held back no more.
+  Result<void> allow_downgrade(const std::string& node);
   // kBusy: the node lives, by what the store or its tunnel says, and its record is of use.
   Result<void> may_delete(const std::string& node) const;
 
   // Acts on all that was recorded. Returns when to call again if nothing else happens.
   MonotonicTime pass();
   // The orderly stop: writes down what is not yet.
-  void finish() { snapshots_.keep(model_, clock_.now(), true); }
+  void finish();
   // What a pass would do now, after reading everything afresh; changes nothing.
   Result<std::string> preview();
+  // Which policy decides for two nodes, and why, by what this node knows; as JSON, with a `text`
+  // for people. kNotFound: there is no such node.
+  Result<std::string> explain(const std::string& node, const std::string& other) const;
   // One pass that only says what it would do. Needs options.dry_run.
   std::string dry_run();
   // The store has answered and the last pass left nothing undone; else why not.
@@ -100,6 +107,7 @@ class Reconciler {
   bool record_may_change(Instant now) const;
   void report(Instant now);
   void log_changes(const std::vector<std::string>& nodes);
+  void tell_downgrades(const std::map<std::string, Reason>& downgrades);
   MonotonicTime next_time(Instant now) const;
   bool carries_traffic() const;
   PlanLimits limits(Instant now) const;
@@ -121,6 +129,7 @@ class Reconciler {
   FormerPorts former_ports_;
   Diversions diversions_;
   SnapshotKeeper snapshots_;
+  TrafficKeeper counts_;
   SilentNodes silent_nodes_;
   Drift drift_;
   Touched touched_;
@@ -129,10 +138,11 @@ class Reconciler {
   bool adopted_ = false;         // what was running at the start has been taken over
   bool read_everything_ = true;  // the mirror cannot be trusted
   bool sample_now_ = true;
-  bool device_is_new_ = false;  // made or found in this pass
-  bool again_at_once_ = false;  // the device went away under the last plan
-  HeldBack held_;               // what the last passes left undone
-  std::string device_problem_;  // why the device cannot be used although it exists
+  bool device_is_new_ = false;     // made or found in this pass
+  bool remember_at_once_ = false;  // who was encrypted: whoever kills meshd now must not undo it
+  bool again_at_once_ = false;     // the device went away under the last plan
+  HeldBack held_;                  // what the last passes left undone
+  std::string device_problem_;     // why the device cannot be used although it exists
   std::optional<MonotonicTime> device_problem_since_;
   std::string dry_run_text_;
   bool store_seen_ = false;

@@ -14,6 +14,11 @@ std::string detail_of(const Peer& peer) {
     detail += ": " + announcement.support.substr(6);
   if (decision.reason == Reason::kHandshaking && peer.candidate() && peer.active())
     detail = "proving its new key";
+  const PairPolicy& policy = peer.policy();
+  if (decision.reason == Reason::kPolicy && policy.mode == Mode::kOff)
+    detail = fmt::format("the policy {} asks for plaintext", policy.policy);
+  if (decision.state == State::kBlocked && policy.mode == Mode::kRequire)
+    detail += fmt::format(" (the policy {} requires encryption)", policy.policy);
   if (decision.reason == Reason::kInvalidRecord) detail += ", the last good one stays in force";
   if (decision.reason == Reason::kNoRecord && decision.path == Path::kWireguard)
     detail += ", it is sent to as before for the moment";
@@ -35,8 +40,32 @@ void add_tunnel(PeerStatus& status, const Peer& peer, const ReportInputs& inputs
   // Where the packets really go: the kernel may have learned another endpoint than the record's.
   if (found->second.endpoint) status.endpoint = found->second.endpoint;
   status.last_handshake = found->second.last_handshake;
-  status.rx_bytes = found->second.rx_bytes;
-  status.tx_bytes = found->second.tx_bytes;
+}
+
+void add_counts(PeerStatus& status, const Traffic& traffic) {
+  const auto count = [&](NftSet set) { return traffic.count(status.node, set); };
+  const Traffic::Tunnel tunnel = traffic.tunnel(status.node);
+  status.rx_bytes = tunnel.rx;
+  status.tx_bytes = tunnel.tx;
+  status.rx_packets = count(NftSet::kRxWireguard).packets;
+  status.tx_packets = count(NftSet::kTxWireguard).packets;
+  status.plaintext_rx_bytes = count(NftSet::kRxPlaintext).bytes;
+  status.pinned_bytes = count(NftSet::kPinned).bytes;
+  status.pinned_packets = count(NftSet::kPinned).packets;
+  status.plaintext_tx_bytes = count(NftSet::kTxPlaintext).bytes + status.pinned_bytes;
+  status.plaintext_rx_packets = count(NftSet::kRxPlaintext).packets;
+  status.plaintext_tx_packets = count(NftSet::kTxPlaintext).packets + status.pinned_packets;
+  status.dropped_rx_bytes = count(NftSet::kRxRequired).bytes;
+  status.dropped_rx_packets = count(NftSet::kRxRequired).packets;
+  // Of hosts that must encrypt, both directions are counted in one.
+  for (const NftSet set :
+       {NftSet::kTxRequired, NftSet::kEncryptedHosts, NftSet::kRequiredHosts, NftSet::kClosedHop}) {
+    status.dropped_tx_bytes += count(set).bytes;
+    status.dropped_tx_packets += count(set).packets;
+  }
+  status.dropped_bytes = status.dropped_rx_bytes + status.dropped_tx_bytes;
+  status.foreign_source_bytes = count(NftSet::kForeign).bytes;
+  status.foreign_source_packets = count(NftSet::kForeign).packets;
 }
 
 // The device's MTU as it is, or the routes' where the way is narrower.
@@ -124,21 +153,23 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   status.detail = detail_of(peer);
   status.since = peer.since();
   status.mode = peer.mode(inputs.model.local());
+  status.policy = peer.policy().policy;
+  status.unreadable_policy = peer.policy().unreadable;
   status.backend = published_backend(peer.announcement());
   status.public_key = peer.announcement().key;
   status.addresses = peer.accepted().addresses;
   status.cidrs = peer.accepted().cidrs;
   status.labels = peer.record().labels;
   status.warnings = peer.warnings();
+  status.downgrade = peer.memory().downgrade;
+  if (status.state == State::kBlocked && status.mode != Mode::kRequire &&
+      peer.held(inputs.model.local()))
+    status.detail +=
+        "; it was encrypted, and becoming less is not allowed here "
+        "(encryption.allowWithdrawal): `meshctl allow-plaintext` lifts that";
   add_tunnel(status, peer, inputs);
   add_mtu(status, node, peer, inputs);
-  const auto bytes = [&](NftSet set) { return inputs.traffic.bytes(node, set); };
-  status.plaintext_rx_bytes = bytes(NftSet::kRxPlaintext);
-  status.plaintext_tx_bytes = bytes(NftSet::kTxPlaintext);
-  for (const NftSet set : {NftSet::kTxRequired, NftSet::kRxRequired, NftSet::kEncryptedHosts,
-                           NftSet::kRequiredHosts, NftSet::kClosedHop})
-    status.dropped_bytes += bytes(set);
-  status.foreign_source_bytes = bytes(NftSet::kForeign);
+  add_counts(status, inputs.traffic);
   return status;
 }
 
@@ -178,6 +209,9 @@ Status make_status(const ReportInputs& inputs) {
   status.warnings = inputs.warnings;
   for (const auto& [node, message] : inputs.model.refused())
     status.refused_records.push_back({node, message});
+  status.policies = inputs.model.policies().size();
+  for (const auto& [policy, refused] : inputs.model.policies().refused())
+    status.refused_policies.push_back({policy, refused.message, refused.earlier_in_force});
   const bool in_force = rules_stand(inputs);
   for (const auto& [node, peer] : inputs.model.peers()) {
     status.peers.push_back(peer_status(node, peer, inputs));

@@ -14,15 +14,25 @@ namespace {
 const std::string kPlace = "snapshot";
 
 // What the model holds, as it is written down.
-std::vector<SnapshotNode> collect(const MeshModel& model) {
-  std::vector<SnapshotNode> nodes;
-  nodes.reserve(model.peers().size());
+Snapshot collect(const MeshModel& model) {
+  Snapshot snapshot;
+  snapshot.nodes.reserve(model.peers().size());
   for (const auto& [name, peer] : model.peers()) {
     SnapshotNode node{peer.entry(), std::nullopt, peer.gone()};
-    if (peer.decision().path == Path::kWireguard && peer.active()) node.proven = peer.active()->key;
-    nodes.push_back(std::move(node));
+    if (peer.decision().path == Path::kWireguard && peer.active()) {
+      node.proven = peer.active()->key;
+    } else {
+      node.memory = peer.memory();
+      // Whole seconds are kept: what is read back shall be equal.
+      if (auto& less = node.memory.downgrade)
+        less->since = std::chrono::floor<std::chrono::seconds>(less->since);
+    }
+    snapshot.nodes.push_back(std::move(node));
   }
-  return nodes;
+  snapshot.own_labels = model.own_labels();
+  for (const Policy* policy : model.policies().ordered())
+    snapshot.policies.push_back(policy->document);
+  return snapshot;
 }
 
 }  // namespace
@@ -38,9 +48,11 @@ void restore_snapshot(MeshModel& model, const Snapshot& snapshot, Instant now) {
     if (node.gone) gone.push_back({name, nullptr});
     if (node.proven) proven.emplace(name, *node.proven);
   }
+  for (const EncryptionPolicy& policy : snapshot.policies)
+    records.policies.push_back({policy.name, std::make_shared<const PolicyEntry>(policy)});
   // A record that is gone is one that was there.
   std::move(gone.begin(), gone.end(), std::back_inserter(records.changes));
-  model.restore(records, std::move(proven), now);
+  model.restore(records, std::move(proven), snapshot.own_labels, now);
 }
 
 StoreIdentity store_identity(const Config& config) {
@@ -70,7 +82,9 @@ SnapshotKeeper::SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems&
                                        "store has answered, which makes a new one",
                                        port_.damage));
   if (!port_.found) return;
-  written_ = port_.found->nodes;
+  written_.nodes = port_.found->nodes;
+  written_.policies = port_.found->policies;
+  written_.own_labels = port_.found->own_labels;
   nothing_written_ = !port_.found->problems.empty();
   for (const std::string& problem : port_.found->problems)
     log::warn("the snapshot holds a record that cannot be used", {{"reason", problem}});
@@ -90,13 +104,23 @@ StoreUpdate SnapshotKeeper::vanished(const StoreUpdate& answer) const {
   return vanished;
 }
 
+void SnapshotKeeper::tell(MeshModel& model) const {
+  if (!port_.found) return;
+  std::vector<MeshModel::Remembered> nodes;
+  for (const SnapshotNode& node : port_.found->nodes) {
+    nodes.push_back({node.record, node.memory, node.gone});
+    if (node.proven) nodes.back().memory.proven = node.proven;
+  }
+  model.remember(std::move(nodes));
+}
+
 void SnapshotKeeper::on_store_update(const StoreUpdate& update) {
   store_out_ = !update.in_sync;
   if (!update.in_sync) return;
   complete_ = complete_ || update.complete;
   port_.found.reset();
   in_force_.reset();
-  if (update.complete || !update.changes.empty()) touch();
+  if (update.complete || !update.changes.empty() || !update.policies.empty()) touch();
 }
 
 void SnapshotKeeper::feed(MeshModel& model, Instant now) {
@@ -126,13 +150,17 @@ void SnapshotKeeper::keep(const MeshModel& model, Instant now, bool at_once) {
     due_ = std::max(now.monotonic + kSettle, not_before_);
   if (!due_ || (now.monotonic < *due_ && !at_once)) return;
   due_.reset();
-  auto nodes = collect(model);
-  if (!nothing_written_ && nodes == written_) return;
-  written_ = nodes;
+  Snapshot snapshot = collect(model);
+  if (!nothing_written_ && snapshot.nodes == written_.nodes &&
+      snapshot.policies == written_.policies && snapshot.own_labels == written_.own_labels)
+    return;
+  written_ = snapshot;
   nothing_written_ = false;
   port_.damage.clear();
   not_before_ = now.monotonic + kPause;
-  port_.save({store_, now.wall, std::move(nodes), {}});
+  snapshot.store = store_;
+  snapshot.written = now.wall;
+  port_.save(std::move(snapshot));
 }
 
 std::optional<MonotonicTime> SnapshotKeeper::next() const {

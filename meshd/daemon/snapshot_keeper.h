@@ -1,5 +1,5 @@
-// SnapshotKeeper: when the last good records are used, and when they are written down. Loop thread
-// only.
+// SnapshotKeeper: when the last good records and policies are used, and when they are written down.
+// Loop thread only.
 //
 // Used once, when the store is out at the start; given up when it answers. Written when the store
 // has answered with all it holds, if they changed, and not more often than every few seconds: what
@@ -9,6 +9,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/mesh_model.h"
 #include "mesh/clock.h"
@@ -43,6 +44,12 @@ class SnapshotKeeper {
 
   SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems& problems);
 
+  // The good policies of the snapshot; before the first update.
+  std::vector<EncryptionPolicy> policies() const {
+    return port_.found ? port_.found->policies : std::vector<EncryptionPolicy>();
+  }
+  // At the start: who was encrypted, which counts whether or not the store answers.
+  void tell(MeshModel& model) const;
   void on_store_update(const StoreUpdate& update);
   // The records of the snapshot that the store's first answer does not have, as records that came
   // and went: the model keeps those closed that must encrypt. Before on_store_update(), which gives
@@ -65,7 +72,7 @@ class SnapshotKeeper {
   SnapshotPort port_;
   StoreIdentity store_;
   Problems& problems_;
-  std::vector<SnapshotNode> written_;
+  Snapshot written_;  // what it holds, as it was written last
   bool nothing_written_ = true;
   std::optional<MonotonicTime> patient_until_;
   bool store_out_ = false;

@@ -20,8 +20,7 @@ constexpr std::array<SetInfo, kNftSetCount> kSets{{
     {NftSet::kOwn, false, "the prefixes and addresses of this node's record"},
     {NftSet::kOwnAddress, false, "this node's underlay addresses"},
     {NftSet::kPeerAddress, false, "the peers' underlay addresses"},
-    {NftSet::kPeer, false,
-     "the peers' prefixes and addresses, IPv4 only: for the reverse-path check"},
+    {NftSet::kPeer, false, "the peers' prefixes and addresses"},
     {NftSet::kForeign, true, "peers' prefixes; counts what went there from a source outside own"},
     {NftSet::kTxWireguard, true, "counts what was sent to peers through WireGuard"},
     {NftSet::kRxWireguard, true, "counts what came from peers through WireGuard"},
@@ -29,6 +28,7 @@ constexpr std::array<SetInfo, kNftSetCount> kSets{{
     {NftSet::kRxPlaintext, true, "counts what came from peers unencrypted"},
     {NftSet::kTxRequired, true, "sent to these unencrypted: dropped and counted"},
     {NftSet::kRxRequired, true, "received from these unencrypted: dropped and counted"},
+    {NftSet::kPinned, true, "counts what pinned connections sent to peers unencrypted"},
     {NftSet::kEncryptedHosts, true, "hosts sent to through WireGuard: else dropped and counted"},
     {NftSet::kRequiredHosts, true, "hosts that must encrypt: else dropped and counted"},
     {NftSet::kClosedHop, true, "encrypted peers: what would be forwarded to them is dropped"},
@@ -73,6 +73,16 @@ std::string keep_old_path(Family family, std::uint32_t mark) {
                      mark, for_family(family, "{ip} saddr != @own{n} {ip} daddr @foreign{n}"));
 }
 
+void append(std::vector<NftRule>& rules, std::vector<NftRule> more) {
+  std::move(more.begin(), more.end(), std::back_inserter(rules));
+}
+
+bool pins(const NftSpec& spec) { return spec.pins && pin_mark(spec.fwmark) != 0; }
+
+std::string is_pinned(const NftSpec& spec) {
+  return fmt::format("ct mark & {0:#010x} == {0:#010x}", pin_mark(spec.fwmark));
+}
+
 // Node to node: none of it is counted, for WireGuard's own packets are among it. With host traffic,
 // of whatever address of this host.
 NftRule between_nodes(Family family, const NftSpec& spec, std::string_view peer,
@@ -105,22 +115,37 @@ Chain arrives(Family family, const NftSpec& spec) {
 
 Chain leaves(Family family, const NftSpec& spec) {
   const std::string mesh = fmt::format("oifname \"{}\"", spec.device);
-  return {for_family(family, "leaves{n}"),
-          "",
-          {{mesh + for_family(family, " {ip} daddr @tx_wireguard{n} return"),
-            "count: goes through WireGuard"},
-           {mesh + " return", "through WireGuard, to a prefix no peer has now"},
-           between_nodes(family, spec, "{ip} daddr @peer_address{n}", "{ip} saddr @own_address{n}",
-                         "fib saddr type local", "hosts_leave{n}"),
-           {for_family(family, "{ip} saddr @own{n} {ip} daddr @tx_required{n} drop"),
-            "guard: has to go through WireGuard"},
-           // What others send to a peer's host by way of this node is theirs to decide.
-           {for_family(family, "{ip} daddr != @peer_address{n} {ip} daddr @tx_required{n} drop"),
-            "guard: to a peer's workloads from whatever source"},
-           {for_family(family, "{ip} daddr @own{n} rt {ip} nexthop @closed_hop{n} drop"),
-            "guard: a prefix of this node, at another one by now: not there in plaintext"},
-           {for_family(family, "{ip} saddr @own{n} {ip} daddr @tx_plaintext{n} return"),
-            "count: goes unencrypted"}}};
+  const auto rule = [&](std::string_view pattern, std::string comment) {
+    return NftRule{for_family(family, pattern), std::move(comment)};
+  };
+  Chain chain{
+      for_family(family, "leaves{n}"),
+      "",
+      {rule(mesh + " {ip} daddr @tx_wireguard{n} return", "count: goes through WireGuard"),
+       rule(mesh + " return", "through WireGuard, to a prefix no peer has now"),
+       between_nodes(family, spec, "{ip} daddr @peer_address{n}", "{ip} saddr @own_address{n}",
+                     "fib saddr type local", "hosts_leave{n}")}};
+  if (pins(spec))
+    chain.rules.push_back(rule(
+        is_pinned(spec) +
+            " {ip} daddr != @peer_address{n} {ip} daddr @tx_required{n} ct mark set ct mark & " +
+            fmt::format("{:#010x} drop", ~pin_mark(spec.fwmark)),
+        "guard: has to go through WireGuard, and is pinned no more"));
+  append(chain.rules,
+         {rule("{ip} saddr @own{n} {ip} daddr @tx_required{n} drop",
+               "guard: has to go through WireGuard"),
+          // What others send to a peer's host by way of this node is theirs to decide.
+          rule("{ip} daddr != @peer_address{n} {ip} daddr @tx_required{n} drop",
+               "guard: to a peer's workloads from whatever source"),
+          rule("{ip} daddr @own{n} rt {ip} nexthop @closed_hop{n} drop",
+               "guard: a prefix of this node, at another one by now: not there in plaintext")});
+  if (pins(spec))
+    chain.rules.push_back(
+        rule(is_pinned(spec) + " ct direction original {ip} daddr @pinned{n} return",
+             "count: goes unencrypted, as it began"));
+  chain.rules.push_back(
+      rule("{ip} saddr @own{n} {ip} daddr @tx_plaintext{n} return", "count: goes unencrypted"));
+  return chain;
 }
 
 // "{ 22, 67-68 }" of the ports that are exempt for any address, joined where they touch: nft takes
@@ -182,10 +207,6 @@ void add_neighbour_discovery(Family family, std::vector<NftRule>& rules) {
 
 std::string echo_request(Family family) {
   return family == Family::kIpv4 ? "icmp type echo-request" : "icmpv6 type echo-request";
-}
-
-void append(std::vector<NftRule>& rules, std::vector<NftRule> more) {
-  std::move(more.begin(), more.end(), std::back_inserter(rules));
 }
 
 Chain hosts_leave(Family family, const NftSpec& spec) {
@@ -290,6 +311,45 @@ Chain moved_port(const NftSpec& spec) {
   return chain;
 }
 
+// A masqueraded connection is known by its source being an address of the device it leaves by. It
+// is pinned from its first packet, whatever its peer is, and by that to what it would do anyway; it
+// matters once the peer is encrypted.
+Chain pins_leave(const NftSpec& spec) {
+  Chain chain{"pins_leave", "type filter hook postrouting priority srcnat + 1; policy accept;", {}};
+  const std::uint32_t pin = pin_mark(spec.fwmark);
+  const std::string masqueraded = fmt::format(
+      "oifname != {{ \"lo\", \"{}\" }} ct mark & {:#010x} == 0 ct direction original "
+      "ct status snat fib saddr . oif type local ",
+      spec.device, pin);
+  const std::string set_pin = fmt::format(" ct mark set ct mark | {:#010x}", pin);
+  for (const Family family : kFamilies) {
+    const auto rule = [&](std::string_view pattern, std::string_view comment) {
+      return NftRule{fmt::format("{}{}{}", masqueraded, for_family(family, pattern), set_pin),
+                     for_family(family, comment)};
+    };
+    chain.rules.push_back(rule("ct original {ip} saddr @own{n} {ip} daddr @peer{n}",
+                               "IPv{n} of this node's own: counted before"));
+    // What came from elsewhere to a peer's prefix keeps its path by its source.
+    chain.rules.push_back(
+        rule("ct original {ip} saddr != @own{n} ct original {ip} daddr != @peer{n} "
+             "{ip} daddr @pinned{n}",
+             "IPv{n} from elsewhere, count: goes unencrypted"));
+  }
+  return chain;
+}
+
+// Where the way is chosen: for what is forwarded, and for what this host makes.
+std::vector<Chain> pin_chains(const NftSpec& spec) {
+  const NftRule rule{is_pinned(spec) + fmt::format(" ct direction original meta mark set meta mark "
+                                                   "| {:#010x}",
+                                                   spec.fwmark),
+                     "pinned: keeps the path it began on"};
+  return {
+      {"pins_arrive", "type filter hook prerouting priority mangle + 1; policy accept;", {rule}},
+      {"pins_output", "type route hook output priority mangle + 1; policy accept;", {rule}},
+      pins_leave(spec)};
+}
+
 std::string by_family(std::string_view verb_and_chain) {
   return fmt::format("meta nfproto vmap {{ ipv4 : {0}4, ipv6 : {0}6 }}", verb_and_chain);
 }
@@ -341,6 +401,8 @@ std::vector<Chain> all_chains(const NftSpec& spec) {
                      {by_family("jump arrives"), "everything else"}}});
   if (!spec.former_ports.empty()) chains.push_back(moved_port(spec));
   for (Chain& chain : reverse_path_chains(spec)) chains.push_back(std::move(chain));
+  if (pins(spec))
+    for (Chain& chain : pin_chains(spec)) chains.push_back(std::move(chain));
   chains.push_back(output(spec));
   chains.push_back(forward(spec));
   chains.push_back({"postrouting",
@@ -375,6 +437,7 @@ bool is_plain_name(std::string_view name) {
 }
 
 constexpr std::string_view kTagStart = "meshd 1 ";
+constexpr std::string_view kPinsTag = "+pins";
 constexpr std::size_t kMostFormerPorts = 4;  // a table's comment is short
 
 // " 51821<51820,51819 HASH", or " HASH".
@@ -402,6 +465,12 @@ bool read_ports(std::string_view text, NftSpec& spec) {
 
 std::string nft_set_name(NftSet set, Family family) {
   return fmt::format("{}{}", to_string(set), static_cast<int>(family));
+}
+
+std::uint32_t pin_mark(std::uint32_t fwmark) {
+  const std::uint32_t lowest = fwmark & (~fwmark + 1);
+  if (lowest > 1) return lowest >> 1U;
+  return ~fwmark & (fwmark + 1);
 }
 
 bool nft_set_counts(NftSet set) {
@@ -436,8 +505,8 @@ Result<NftRuleset> make_ruleset(const NftSpec& spec) {
   for (const std::uint16_t port : spec.former_ports)
     ports +=
         ports.empty() ? fmt::format(" {}<{}", spec.listen_port, port) : fmt::format(",{}", port);
-  ruleset.tag = fmt::format("{}{} {:#x}{} {:016x}", kTagStart, spec.device, spec.fwmark, ports,
-                            hash_of(body));
+  ruleset.tag = fmt::format("{}{} {:#x}{}{} {:016x}", kTagStart, spec.device, spec.fwmark,
+                            spec.pins ? kPinsTag : "", ports, hash_of(body));
   ruleset.text = fmt::format(
       "table inet {0}\ndelete table inet {0}\ntable inet {0} {{\n\tcomment \"{1}\"\n{2}}}\n",
       kNftTable, ruleset.tag, body);
@@ -463,8 +532,12 @@ std::optional<NftSpec> parse_ruleset_tag(std::string_view tag) {
   if (!mark.starts_with("0x")) return std::nullopt;
   NftSpec spec{.device = std::string(rest.substr(0, space)), .fwmark = 0};
   const auto parsed = std::from_chars(mark.data() + 2, mark.data() + mark.size(), spec.fwmark, 16);
-  if (parsed.ec != std::errc() || !read_ports({parsed.ptr, mark.data() + mark.size()}, spec))
-    return std::nullopt;
+  if (parsed.ec != std::errc()) return std::nullopt;
+  std::string_view more(parsed.ptr,
+                        static_cast<std::size_t>(mark.data() + mark.size() - parsed.ptr));
+  spec.pins = more.starts_with(kPinsTag);
+  if (spec.pins) more.remove_prefix(kPinsTag.size());
+  if (!read_ports(more, spec)) return std::nullopt;
   const auto ruleset = make_ruleset(spec);
   if (!ruleset || ruleset->tag != tag) return std::nullopt;  // of another text
   return spec;

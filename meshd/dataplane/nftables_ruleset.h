@@ -14,6 +14,9 @@
 //   lookup is therefore the last match of its rule.
 // - What must be encrypted and is not is dropped, on arrival and on leaving, whichever socket or
 //   route it came from.
+// - With pins, a masqueraded connection that began past the mesh goes on there: the kernel drops a
+//   packet of it that leaves by another device. Never where encryption is required. Its mark is one
+//   bit of the connection's, pin_mark(); the others are never written.
 // - With host traffic, what two nodes say to each other is held to the mesh by nftables alone
 //   (chains hosts_*), but for WireGuard's own packets, probes of the path's MTU, neighbour
 //   discovery and the failsafe ports.
@@ -27,6 +30,7 @@
 #pragma once
 
 #include <compare>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -50,6 +54,11 @@ struct NftRuleLabel {
   std::string comment;
   friend auto operator<=>(const NftRuleLabel&, const NftRuleLabel&) = default;
 };
+
+// The bit of a connection's mark that pins it: the one below the lowest of M, or else the lowest
+// not in M. Not M itself, which others may copy from a packet to its connection. 0: there is none
+// left.
+std::uint32_t pin_mark(std::uint32_t fwmark);
 
 struct NftRuleset {
   std::string text;  // one transaction: drops the table if it is there, and makes it anew

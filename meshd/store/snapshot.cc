@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "meshd/store/document.h"
+#include "meshd/store/policy_codec.h"
 #include "meshd/store/record_codec.h"
 #include "meshd/store/utf8.h"
 
@@ -94,6 +96,9 @@ class Reader {
     const std::string_view kind = take_until(line, ' ');
     if (kind == "store") return read_store(line);
     if (kind == "node") return read_node(line);
+    if (kind == "policy") return read_policy(line);
+    if (kind == "labels") return read_labels(line);
+    if (kind == "was") return read_memory(line);
     return {};
   }
 
@@ -105,13 +110,38 @@ class Reader {
       if (field.key == "location") snapshot_.store.location = field.text;
       if (field.key == "node") snapshot_.store.node = field.text;
       if (field.key != "written") continue;
-      const auto seconds = read_number<std::int64_t>(field.text);
-      constexpr std::int64_t kLatest = 9'000'000'000;  // what nanoseconds can count, roughly
-      if (!seconds || *seconds < 0 || *seconds > kLatest)
-        return error("line {}: '{}' is no time", line_, printable(field.text, 64));
-      snapshot_.written = WallTime(std::chrono::seconds(*seconds));
+      const auto written = read_time(field.text);
+      if (!written) return error("line {}: '{}' is no time", line_, printable(field.text, 64));
+      snapshot_.written = *written;
     }
     return {};
+  }
+
+  // NAME KEY|- SECONDS|- CAUSE|- allowed|-, before the node's own line
+  Result<void> read_memory(std::string_view line) {
+    EncryptionMemory& memory = memories_[std::string(take_until(line, ' '))];
+    const std::string_view key = take_until(line, ' ');
+    const std::string_view seconds = take_until(line, ' ');
+    const std::string_view cause = take_until(line, ' ');
+    if (key != "-") {
+      const auto proven = PublicKey::parse(key);
+      if (!proven) return error("line {}: '{}' is no key", line_, printable(key, 64));
+      memory.proven = *proven;
+    }
+    if (seconds == "-") return {};
+    const auto since = read_time(seconds);
+    if (!since) return error("line {}: '{}' is no time", line_, printable(seconds, 64));
+    // A cause that a later meshd knows.
+    const Reason known = parse_reason(cause).value_or(Reason::kNoPublicKey);
+    memory.downgrade = Downgrade{*since, known, take_until(line, ' ') == "allowed"};
+    return {};
+  }
+
+  static std::optional<WallTime> read_time(std::string_view text) {
+    constexpr std::int64_t kLatest = 9'000'000'000;  // what nanoseconds can count, roughly
+    const auto seconds = read_number<std::int64_t>(text);
+    if (!seconds || *seconds < 0 || *seconds > kLatest) return std::nullopt;
+    return WallTime(std::chrono::seconds(*seconds));
   }
 
   // NAME KEY|- here|gone RECORD
@@ -136,34 +166,75 @@ class Reader {
       node.proven = *proven;
     }
     node.gone = presence == "gone";
+    if (const auto memory = memories_.find(name); memory != memories_.end())
+      node.memory = memory->second;
     snapshot_.nodes.push_back(std::move(node));
+    return {};
+  }
+
+  // NAME POLICY
+  Result<void> read_policy(std::string_view line) {
+    const std::string_view name = take_until(line, ' ');
+    if (!policies_.insert(std::string(name)).second)
+      return error("line {}: a second policy '{}'", line_, printable(name, 64));
+    auto policy = parse_policy_json(line, fmt::format("{}:{}", place_, line_), name);
+    if (policy)
+      snapshot_.policies.push_back(std::move(*policy));
+    else
+      snapshot_.problems.push_back(policy.error().message);
+    return {};
+  }
+
+  Result<void> read_labels(std::string_view json) {
+    const auto root = parse_json_document(json, fmt::format("{}:{}", place_, line_));
+    if (!root) return root.error();
+    for (const DocumentNode& label : root->children) snapshot_.own_labels[label.key] = label.text;
     return {};
   }
 
   std::string_view place_;
   std::size_t line_ = 1;
   std::set<std::string> names_;
+  std::set<std::string> policies_;
+  std::map<std::string, EncryptionMemory, std::less<>> memories_;
   Snapshot snapshot_;
 };
 
 }  // namespace
 
 std::string format_snapshot(const Snapshot& snapshot) {
+  const auto seconds_of = [](WallTime time) {
+    return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
+  };
+  const auto key_or_dash = [](const std::optional<PublicKey>& key) {
+    return key ? key->to_base64() : "-";
+  };
   nlohmann::ordered_json store;
   store["type"] = snapshot.store.type;
   store["location"] = snapshot.store.location;
   store["node"] = snapshot.store.node;
-  store["written"] = fmt::to_string(
-      std::chrono::duration_cast<std::chrono::seconds>(snapshot.written.time_since_epoch())
-          .count());
+  store["written"] = fmt::to_string(seconds_of(snapshot.written));
   std::string body =
       "store " + store.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   for (const SnapshotNode& node : snapshot.nodes) {
     const auto& record = std::get<NodeRecord>(*node.record);
+    if (const auto& less = node.memory.downgrade; !node.memory.empty())
+      fmt::format_to(std::back_inserter(body), "was {} {} {} {} {}\n", record.name,
+                     key_or_dash(node.memory.proven),
+                     less ? fmt::to_string(seconds_of(less->since)) : "-",
+                     less ? to_string(less->cause) : "-", less && less->allowed ? "allowed" : "-");
     fmt::format_to(std::back_inserter(body), "node {} {} {} {}\n", record.name,
-                   node.proven ? node.proven->to_base64() : "-", node.gone ? "gone" : "here",
+                   key_or_dash(node.proven), node.gone ? "gone" : "here",
                    format_record_json(record));
   }
+  if (!snapshot.own_labels.empty())
+    body += "labels " +
+            nlohmann::json(snapshot.own_labels)
+                .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
+            "\n";
+  for (const EncryptionPolicy& policy : snapshot.policies)
+    fmt::format_to(std::back_inserter(body), "policy {} {}\n", policy.name,
+                   format_policy_json(policy));
   return seal_snapshot(body);
 }
 

@@ -1,13 +1,16 @@
-// Snapshot: the last good node records of a store as one text, for a start while the store is away.
+// Snapshot: the last good node records and policies of a store as one text, for a start while the
+// store is away.
 //
 // A header line with the format's version, the length and a checksum (BLAKE2b) of all that follows;
-// then one line for the store it was taken from and one a node. A line of a kind this meshd does
-// not know is skipped: policies will be such lines. The checksum finds damage, not forgery: the
+// then one line for the store it was taken from, one a node (before
+// which another says what it was if it is less now) and one a policy. A line of a kind this meshd
+// does not know is skipped. The checksum finds damage, not forgery: the
 // file's owner and mode are what keeps others out. Pure; any thread; linear in the text, whose size
 // is bounded. parse(format(s)) equals s, but for what a record codec cannot keep (problems, bytes
 // that are not UTF-8).
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +18,7 @@
 #include <vector>
 
 #include "mesh/clock.h"
+#include "mesh/downgrade.h"
 #include "mesh/node_store.h"
 #include "mesh/public_key.h"
 #include "mesh/result.h"
@@ -38,10 +42,12 @@ struct SnapshotNode {
   // The key through which packets went to it: a reboot is no reason to send them in plaintext.
   std::optional<PublicKey> proven;
   bool gone = false;  // its record is gone, and its prefixes are blocked
+  // That it was encrypted, where `proven` does not say so.
+  EncryptionMemory memory = {};
 
   friend bool operator==(const SnapshotNode& a, const SnapshotNode& b) {
     return (a.record == b.record || *a.record == *b.record) && a.proven == b.proven &&
-           a.gone == b.gone;
+           a.gone == b.gone && a.memory == b.memory;
   }
 };
 
@@ -49,6 +55,8 @@ struct Snapshot {
   StoreIdentity store;
   WallTime written{};  // whole seconds are kept
   std::vector<SnapshotNode> nodes;
+  std::vector<EncryptionPolicy> policies;
+  std::map<std::string, std::string> own_labels;  // as the store had them: policies go by them
   // Of a text that was read: the records in it that this meshd cannot take, and why.
   std::vector<std::string> problems;
 };

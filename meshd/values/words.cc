@@ -77,6 +77,7 @@ constexpr Words<NftSet, kNftSetCount> kNftSets{{{NftSet::kOwn, "own"},
                                                 {NftSet::kRxPlaintext, "rx_plaintext"},
                                                 {NftSet::kTxRequired, "tx_required"},
                                                 {NftSet::kRxRequired, "rx_required"},
+                                                {NftSet::kPinned, "pinned"},
                                                 {NftSet::kEncryptedHosts, "encrypted_hosts"},
                                                 {NftSet::kRequiredHosts, "required_hosts"},
                                                 {NftSet::kClosedHop, "closed_hop"}}};

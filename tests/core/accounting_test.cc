@@ -189,14 +189,13 @@ const Accounting::Prefix* owner_of(const Prefixes& prefixes, const IpAddress& ad
   return owner;
 }
 
-bool belongs(const Accounting::Prefix& prefix, NftSet set, Family family) {
+bool belongs(const Accounting::Prefix& prefix, NftSet set) {
   switch (set) {
     case NftSet::kForeign:
+    case NftSet::kPinned:
       return prefix.workload;
     case NftSet::kPeerAddress:
       return prefix.address;
-    case NftSet::kPeer:
-      return family == Family::kIpv4;
     case NftSet::kClosedHop:
       return prefix.address && prefix.closed;
     case NftSet::kTxRequired:
@@ -226,8 +225,7 @@ void expect_equal_to_naive(const Space& space, const Prefixes& prefixes, const E
     auto range = ranges.begin();
     for (std::size_t i = 0; i < addresses.size(); ++i) {
       const IpAddress& address = addresses[i];
-      const bool owned =
-          owners[i] != nullptr && belongs(*owners[i], static_cast<NftSet>(set), address.family());
+      const bool owned = owners[i] != nullptr && belongs(*owners[i], static_cast<NftSet>(set));
       const bool counted = range != ranges.end() && range->first.first <= address;
       ASSERT_EQ(counted, owned) << address.to_string();
       if (!counted) continue;

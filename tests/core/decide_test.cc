@@ -166,6 +166,64 @@ TEST(Decide, MyOwnModeOffIsPolicyAlsoWhenThePeerRequires) {
   EXPECT_EQ(decide(facts), blocked(Reason::kPolicy));
 }
 
+TEST(Decide, WhoIsHeldIsBlockedByWhateverItsRecordSays) {
+  const auto check = [](PairFacts facts, Reason reason) {
+    EXPECT_EQ(decide(facts).path, Path::kPlaintext);
+    facts.held = true;
+    EXPECT_EQ(decide(facts), blocked(reason));
+  };
+  PairFacts absent = ready();
+  absent.key = KeyVerdict::kAbsent;
+  check(absent, Reason::kNoPublicKey);
+  absent.peer_unsupported = true;
+  check(absent, Reason::kPeerUnsupported);
+  PairFacts invalid = ready();
+  invalid.key = KeyVerdict::kInvalid;
+  check(invalid, Reason::kInvalidPublicKey);
+  PairFacts off = ready(Mode::kOff);
+  off.peer_off = true;
+  off.key = KeyVerdict::kAbsent;
+  check(off, Reason::kNoPublicKey);
+  PairFacts unproven = ready();
+  unproven.held = true;
+  EXPECT_EQ(decide(unproven), (Decision{State::kPending, Reason::kHandshaking, Path::kDrop}));
+}
+
+TEST(Decide, WhatThisNodeOrAPolicyTurnsOffHoldsNobody) {
+  PairFacts facts = proven(Mode::kOff);
+  facts.held = true;
+  EXPECT_EQ(decide(facts), plaintext(Reason::kPolicy));
+  facts = proven();
+  facts.held = true;
+  facts.local_off = true;
+  EXPECT_EQ(decide(facts), plaintext(Reason::kPolicy));
+  facts.local_off = false;
+  facts.local_wireguard = false;
+  EXPECT_EQ(decide(facts), plaintext(Reason::kLocalUnsupported));
+}
+
+TEST(Withdrawal, IsThePeersActAlone) {
+  EXPECT_EQ(withdrawal(proven()), std::nullopt);
+  EXPECT_EQ(withdrawal(ready()), std::nullopt) << "it may be encrypted yet";
+  EXPECT_EQ(withdrawal(proven(Mode::kOff)), std::nullopt) << "a policy";
+  PairFacts facts = ready();
+  facts.trying_for = kHandshakePatience;
+  EXPECT_EQ(withdrawal(facts), Reason::kNoHandshake);
+  facts.key = KeyVerdict::kAbsent;
+  EXPECT_EQ(withdrawal(facts), Reason::kNoPublicKey);
+  facts.mode = Mode::kOff;
+  facts.peer_off = true;
+  EXPECT_EQ(withdrawal(facts), Reason::kPolicy);
+  facts.record_gone = true;
+  EXPECT_EQ(withdrawal(facts), Reason::kNoRecord);
+  facts.local_off = true;
+  EXPECT_EQ(withdrawal(facts), std::nullopt);
+  PairFacts fallen = ready();
+  fallen.proof = Proof::kUnanswered;
+  fallen.fallback_after = fallen.unanswered_for = seconds(60);
+  EXPECT_EQ(withdrawal(fallen), std::nullopt) << "this node's own configuration";
+}
+
 // Every combination of every fact, with ages on both sides of their limits.
 void for_all_facts(const std::function<void(const PairFacts&)>& visit) {
   const std::vector<Duration> ages{Duration::zero(), seconds(14), seconds(15), seconds(100)};
@@ -182,8 +240,11 @@ void for_all_facts(const std::function<void(const PairFacts&)>& visit) {
                   for (const Duration trying : ages)
                     for (const Duration unanswered : ages)
                       for (const Duration fallback : ages)
-                        visit({local_wireguard, local_off, mode, record_gone, unsupported, key,
-                               has_endpoint, proof, trying, unanswered, fallback});
+                        for (const bool peer_off : {false, true})
+                          for (const bool held : {false, true})
+                            visit({local_wireguard, local_off, mode, record_gone, unsupported, key,
+                                   has_endpoint, proof, trying, unanswered, fallback, peer_off,
+                                   held});
 }
 
 TEST(DecideSweep, EveryCombinationKeepsTheInvariants) {
@@ -195,8 +256,9 @@ TEST(DecideSweep, EveryCombinationKeepsTheInvariants) {
     if (facts.mode == Mode::kRequire) {
       ASSERT_NE(is.path, Path::kPlaintext);
     }
-    // Where it is only preferred nothing is dropped, but for a vanished record of a required pair.
-    if (facts.mode != Mode::kRequire && !facts.record_gone) {
+    // Where it is only preferred nothing is dropped, but for a vanished record of a required pair
+    // and where withdrawing is not allowed.
+    if (facts.mode != Mode::kRequire && !facts.record_gone && !facts.held) {
       ASSERT_NE(is.path, Path::kDrop);
     }
     // State and path say the same.
@@ -212,7 +274,8 @@ TEST(DecideSweep, EveryCombinationKeepsTheInvariants) {
         ASSERT_EQ(is.path, Path::kDrop);
         break;
       case State::kPending:
-        ASSERT_EQ(is.path, facts.mode == Mode::kRequire ? Path::kDrop : Path::kPlaintext);
+        ASSERT_EQ(is.path,
+                  facts.mode == Mode::kRequire || facts.held ? Path::kDrop : Path::kPlaintext);
         break;
     }
     // Whatever is not encrypted says why.
@@ -225,6 +288,10 @@ TEST(DecideSweep, EveryCombinationKeepsTheInvariants) {
     // A proven peer leaves WireGuard only because a policy, a record or fallbackAfter says so.
     const bool usable = facts.local_wireguard && !facts.local_off && !facts.record_gone &&
                         facts.key == KeyVerdict::kValid && facts.has_endpoint;
+    // And who is held leaves for none of what its record says.
+    if (facts.held && withdrawal(facts)) {
+      ASSERT_NE(is.path, Path::kPlaintext);
+    }
     if (usable && facts.mode != Mode::kOff && facts.proof != Proof::kNever &&
         is.path != Path::kWireguard) {
       ASSERT_EQ(is.reason, Reason::kFallback);
@@ -233,7 +300,7 @@ TEST(DecideSweep, EveryCombinationKeepsTheInvariants) {
       ASSERT_GT(facts.fallback_after, Duration::zero());
     }
   });
-  EXPECT_EQ(visited, 2 * 2 * 3 * 2 * 2 * 4 * 2 * 4 * 4 * 4 * 4);
+  EXPECT_EQ(visited, 2 * 2 * 3 * 2 * 2 * 4 * 2 * 4 * 4 * 4 * 4 * 2 * 2);
 }
 
 }  // namespace

@@ -49,7 +49,17 @@ class Walk {
     if (chance(5)) record.key_text("nonsense");
     if (chance(15)) record.mode(chance(50) ? "require" : "off");
     if (chance(5)) record.endpoint("10.2.0.7:51820");
+    if (chance(50)) record.label("role", chance(50) ? "db" : "web");
     world.put(record);
+  }
+
+  void change_policy() {
+    const std::string name = std::string("p") + std::to_string(pick(1, 3));
+    if (chance(25)) return world.remove_policy(name);
+    if (chance(15)) return world.put_bad_policy(name);
+    world.put_policy({name, static_cast<double>(pick(1, 3)), chance(20) ? "role =" : "all()",
+                      chance(50) ? "role == 'db'" : "has(role)",
+                      static_cast<PolicyAction>(pick(0, 2))});
   }
 
   // What others do to the kernel.
@@ -87,7 +97,9 @@ class Walk {
     const int what = pick(1, 100);
     const std::string name = name_of_node(pick(2, 1 + kNodes));
     const PublicKey some_key = key(pick(2, 1 + kNodes) + (chance(20) ? 20 : 0));
-    if (what <= 50) {
+    if (what <= 4) {
+      change_policy();
+    } else if (what <= 50) {
       change_record();
     } else if (what <= 60) {
       world.remove(name);

@@ -300,6 +300,27 @@ TEST_F(PlanOrder, ARoamedEndpointIsNotWrittenBackButAChangedRecordIs) {
   EXPECT_EQ(world.kernel.peers().at(key(2)).endpoint, endpoint("192.0.2.2:51999"));
 }
 
+TEST_F(PlanOrder, ARoamedEndpointIsNotWrittenBackAfterARestartButAChangedRecordIs) {
+  encrypted_node("b", 2);
+  world.kernel.roam(key(2), endpoint("198.51.100.7:4000"));
+  world.restart();
+  world.wait(seconds(10));
+  EXPECT_EQ(world.kernel.peers().at(key(2)).endpoint, endpoint("198.51.100.7:4000"));
+  world.put(node("b", 2).endpoint("192.0.2.2:51999"));
+  world.settle();
+  EXPECT_EQ(world.kernel.peers().at(key(2)).endpoint, endpoint("192.0.2.2:51999"));
+}
+
+TEST_F(PlanOrder, AnEndpointThatNeverAnsweredIsTheRecordsAfterARestart) {
+  world.put(node("b", 2).endpoint("198.51.100.7:4000"));
+  world.settle();
+  world.store_answered = false;
+  world.put(node("b", 2));
+  world.restart();
+  world.settle();
+  EXPECT_EQ(world.kernel.peers().at(key(2)).endpoint, endpoint("192.0.2.2:51820"));
+}
+
 TEST_F(PlanOrder, WhatOthersTookFromAPeerIsGivenBack) {
   encrypted_node("b", 2);
   world.kernel.remove_allowed_ip(cidr("10.2.0.0/24"));

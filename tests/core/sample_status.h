@@ -46,6 +46,7 @@ inline PeerStatus plaintext_peer(const std::string& name) {
   peer.plaintext_tx_bytes = 1024;
   peer.mtu_reason = "not measured: nothing is sent to it through WireGuard";
   peer.warnings = {"10.9.0.0/16 is refused: node-b has it"};
+  peer.downgrade = Downgrade{at("2026-11-22T14:00:00Z"), Reason::kPeerUnsupported, false};
   return peer;
 }
 

@@ -35,19 +35,22 @@ TEST(Table, ShowsOneSummaryLineThenThePeersThenTheWarnings) {
       "warning: node-c: 10.9.0.0/16 is refused: node-b has it\n");
 }
 
-TEST(Table, WideAddsPathSinceKeyPrefixesAndTheOtherCounters) {
+TEST(Table, WideAddsPathPolicySinceKeyPrefixesAndTheOtherCounters) {
   TableOptions wide = options();
   wide.wide = true;
   Status status = sample_status();
   status.peers.resize(1);
+  status.peers[0].policy = "databases";
   EXPECT_EQ(
       render_table(status, wide),
       "node-a: 1/1 peers encrypted; mode prefer, backend kernel (mesh0, port 51820), store "
       "directory in sync\n"
       "NODE    STATE      REASON  ENDPOINT         HANDSHAKE       RX       TX  PLAINTEXT  PATH   "
-      "    HOSTS      SINCE                 KEY        CIDRS        DROPPED  FOREIGN  WARNINGS\n"
+      "    POLICY     HOSTS      SINCE                 KEY        CIDRS        DROPPED  FOREIGN  "
+      "WARNINGS\n"
       "node-b  encrypted  -       192.0.2.2:51820  1m31s ago  1.2 KiB  4.8 MiB        0 B  "
-      "wireguard  plaintext  2026-11-22T15:00:01Z  AgICAgIC…  10.2.0.0/24      0 B      0 B        "
+      "wireguard  databases  plaintext  2026-11-22T15:00:01Z  AgICAgIC…  10.2.0.0/24      0 B      "
+      "0 B        "
       " 0\n");
 }
 
@@ -152,6 +155,7 @@ TEST(Peer, ShowsAllThatIsKnown) {
             "path:                plaintext\n"
             "since:               2026-11-22T14:00:00Z (1h1m ago)\n"
             "mode of the pair:    prefer\n"
+            "policy:              none: the nodes' own modes decide\n"
             "its backend:         none\n"
             "public key:          none\n"
             "endpoint:            none\n"
@@ -166,7 +170,22 @@ TEST(Peer, ShowsAllThatIsKnown) {
             "plaintext sent:      1.0 KiB (1024)\n"
             "dropped:             0 B\n"
             "foreign source:      0 B\n"
+            "downgrade:           was encrypted until 2026-11-22T14:00:00Z (1h1m ago): it has no "
+            "WireGuard\n"
             "warning:             10.9.0.0/16 is refused: node-b has it\n");
+}
+
+TEST(Table, NamesRefusedPoliciesAndWhatHoldsMeanwhile) {
+  Status status = sample_status();
+  status.policies = 2;
+  status.refused_policies = {{"databases", "spec.selector: column 6: expected ==", true},
+                             {"web", "policies/web.yaml:1:1: nonsense", false}};
+  const std::string table = render_table(status, options());
+  EXPECT_THAT(table, HasSubstr("; 2 refused policies; mode prefer, 2 policies, backend kernel"));
+  EXPECT_THAT(table, HasSubstr("\nrefused policy: databases: spec.selector: column 6: expected == "
+                               "(its last good version stays in force)\n"));
+  EXPECT_THAT(table, HasSubstr("\nrefused policy: web: policies/web.yaml:1:1: nonsense (pairs it "
+                               "might concern become no weaker than they are)\n"));
 }
 
 TEST(Peer, ShowsWhatThePathCarries) {

@@ -59,7 +59,11 @@ RecordOf& RecordOf::endpoint(const std::string& text) {
   annotations[std::string(kEndpointAnnotation)] = text;
   return *this;
 }
-NodeRecord RecordOf::record() const { return {name, addresses, cidrs, {}, annotations, {}}; }
+RecordOf& RecordOf::label(const std::string& label, const std::string& value) {
+  labels[label] = value;
+  return *this;
+}
+NodeRecord RecordOf::record() const { return {name, addresses, cidrs, labels, annotations, {}}; }
 
 RecordOf node(const std::string& name, int n) {
   RecordOf record;
@@ -97,6 +101,7 @@ void World::store_answers() {
   store_answered = true;
   StoreUpdate update{true, "", true, {}};
   for (const auto& [name, entry] : records_) update.changes.push_back({name, entry});
+  for (const auto& [name, entry] : policies_) update.policies.push_back({name, entry});
   deliver(std::move(update));
 }
 
@@ -115,6 +120,21 @@ void World::put_bad(const std::string& name) {
 void World::remove(const std::string& name) {
   records_.erase(name);
   if (store_answered) deliver({true, "", false, {{name, nullptr}}});
+}
+
+void World::put_policy(const EncryptionPolicy& policy) {
+  policies_[policy.name] = std::make_shared<const PolicyEntry>(policy);
+  if (store_answered) deliver({true, "", false, {}, {{policy.name, policies_[policy.name]}}});
+}
+
+void World::put_bad_policy(const std::string& name) {
+  policies_[name] = std::make_shared<const PolicyEntry>(BadRecord{"line 1, column 1: nonsense"});
+  if (store_answered) deliver({true, "", false, {}, {{name, policies_[name]}}});
+}
+
+void World::remove_policy(const std::string& name) {
+  policies_.erase(name);
+  if (store_answered) deliver({true, "", false, {}, {{name, nullptr}}});
 }
 
 void World::read_everything() {
@@ -157,6 +177,7 @@ const Plan& World::pass() {
   (void)model->settle(now(), desired, touched_, requests);
   desired.set_device(desired_device(model->local(), true));
   plan_ = make_plan(desired, mirror_, touched_, requests, {model->store_answered(), true});
+  adopt_endpoints(desired, mirror_);
   watcher->begin();
   const auto results = kernel.apply(plan_);
   bool failed = false;

@@ -39,7 +39,9 @@ struct RecordOf {
   std::vector<Cidr> cidrs;
   std::vector<IpAddress> addresses;
   std::map<std::string, std::string> annotations;
+  std::map<std::string, std::string> labels = {};
 
+  RecordOf& label(const std::string& name, const std::string& value);
   RecordOf& key(int n) { return key_text(test::key(n).to_base64()); }
   RecordOf& key_text(const std::string& text);
   RecordOf& no_key();
@@ -60,6 +62,9 @@ class World {
   void put(const RecordOf& record);
   void put_bad(const std::string& name);
   void remove(const std::string& name);
+  void put_policy(const EncryptionPolicy& policy);
+  void put_bad_policy(const std::string& name);
+  void remove_policy(const std::string& name);
   void deliver(StoreUpdate update);
   void store_answers();  // everything that was put so far, as one complete update; passes
   // meshd is killed and started again over the same kernel; nothing is known but what the kernel
@@ -97,6 +102,7 @@ class World {
   void read_everything();
 
   std::map<std::string, std::shared_ptr<const StoreEntry>> records_;
+  std::map<std::string, std::shared_ptr<const PolicyEntry>> policies_;
   Mirror mirror_;
   Touched touched_;
   bool adopted_ = false;

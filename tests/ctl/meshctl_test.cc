@@ -212,13 +212,18 @@ TEST_F(Meshctl, PlanShowsWhatMeshdSays) {
 
 TEST_F(Meshctl, CommandsReachMeshdAndGiveItsWords) {
   backend_.set_answer(std::string("configuration read"));
+  EXPECT_EQ(run({"allow-plaintext"}).code, 2) << "which peer?";
+  const Outcome allowed = run({"allow-plaintext", "node-b"});
+  EXPECT_EQ(allowed.code, 0) << allowed.errors;
+  EXPECT_EQ(backend_.commands().at(0).first, "allow-plaintext");
+  EXPECT_EQ(backend_.commands().at(0).second, Json({{"node", "node-b"}}));
   for (const char* name : {"reload", "resume"}) {
     const Outcome outcome = run({name});
     EXPECT_EQ(outcome.code, 0);
     EXPECT_EQ(outcome.output, "configuration read\n");
   }
-  EXPECT_EQ(backend_.commands().size(), 2U);
-  EXPECT_EQ(backend_.commands()[1].first, "resume");
+  EXPECT_EQ(backend_.commands().size(), 3U);
+  EXPECT_EQ(backend_.commands()[2].first, "resume");
 }
 
 TEST_F(Meshctl, ACommandThatFailsSaysWhyInMeshdsWords) {
@@ -436,6 +441,9 @@ TEST_F(Meshctl, BashCompletesCommandsAndPeers) {
   EXPECT_EQ(complete("meshctl re", 1), "reload resume\n");
   EXPECT_EQ(complete("meshctl peer node-", 2), "node-a node-b node-c node-d\n");
   EXPECT_EQ(complete("meshctl status -o ''", 3), "table wide json yaml\n");
+  EXPECT_EQ(complete("meshctl explain node-", 2), "node-a node-b node-c node-d\n");
+  EXPECT_EQ(complete("meshctl get p", 2), "policies\n");
+  EXPECT_EQ(complete("meshctl delete p", 2), "policy\n");
   EXPECT_EQ(complete("meshctl completion ''", 2), "bash zsh fish --socket --timeout --help\n");
 }
 

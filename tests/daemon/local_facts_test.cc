@@ -167,5 +167,48 @@ TEST_F(LocalFacts, AnUnderlayLinkIsUnnumberedUntilItHasAnyIpv4Address) {
   EXPECT_THAT(filled().unnumbered_links, IsEmpty());
 }
 
+// --- this node as its Kubernetes Node has it ---
+
+class NodeObject : public LocalFacts {
+ protected:
+  NodeObject() {
+    kernel.add_address(link("eth0"), ip("192.0.2.1"), 24);
+    node.cidrs = {cidr("10.1.0.0/24"), cidr("fd00:1::/64")};
+    node.addresses = {ip("192.0.2.1"), ip("198.51.100.1")};  // the second one is a gateway's
+  }
+  LocalNode seen(const NodeRecord* own) {
+    LocalNode local = local_from_config(config);
+    fill_from_node_object(local, own, last, mirror(), problems);
+    return local;
+  }
+  NodeRecord node;
+  LocalNode last;
+  Problems problems;
+};
+
+TEST_F(NodeObject, ItsPrefixesAndAddressesAreThose) {
+  const LocalNode local = seen(&node);
+  EXPECT_EQ(local.cidrs, node.cidrs);
+  EXPECT_THAT(local.addresses, ElementsAre(ip("192.0.2.1"))) << "of those that this host has";
+  EXPECT_TRUE(problems.empty());
+}
+
+TEST_F(NodeObject, WhatTheConfigurationSaysOtherwiseIsSaidToBeIgnored) {
+  config.node.cidrs = {cidr("10.2.0.0/24")};
+  EXPECT_EQ(seen(&node).cidrs, node.cidrs);
+  EXPECT_THAT(problems.messages(), ElementsAre(HasSubstr("node.cidrs differs")));
+  config.node.cidrs = {cidr("fd00:1::/64"), cidr("10.1.0.0/24")};
+  (void)seen(&node);
+  EXPECT_TRUE(problems.empty()) << "the order does not matter";
+}
+
+TEST_F(NodeObject, WhileItIsNotKnownTheLastOrTheConfiguredPrefixesHold) {
+  config.node.cidrs = {cidr("10.1.0.0/24")};
+  EXPECT_THAT(seen(nullptr).cidrs, ElementsAre(cidr("10.1.0.0/24")));
+  last.cidrs = node.cidrs;
+  EXPECT_EQ(seen(nullptr).cidrs, node.cidrs);
+  EXPECT_TRUE(problems.empty());
+}
+
 }  // namespace
 }  // namespace mesh::test

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -79,7 +80,9 @@ class Running {
   void send(int signal) { child_.send(signal); }
   int stop() {
     child_.send(SIGTERM);
-    return child_.wait();
+    const int code = child_.wait();
+    if (code != 0) std::fputs(log().c_str(), stderr);  // what a sanitizer found, say
+    return code;
   }
   int wait() { return child_.wait(); }
 

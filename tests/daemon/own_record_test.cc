@@ -250,5 +250,24 @@ TEST(OwnRecord, NeverAsksToBeCalledInThePast) {
   }
 }
 
+// --- where the rest of the record is not this node's (a Kubernetes Node) ---
+
+TEST(OwnRecord, OfARecordThatIsNotItsOwnOnlyTheAnnotationsCount) {
+  std::vector<NodeRecord> writes;
+  OwnRecord record([&](NodeRecord written) { writes.push_back(std::move(written)); }, true);
+  const MonotonicTime now{std::chrono::hours(1)};
+  record.set(record_with_key(1));
+  NodeRecord node = record_with_key(1);
+  node.addresses = {ip("198.51.100.1")};
+  node.cidrs = {cidr("10.9.0.0/24")};
+  node.labels = {{"kubernetes.io/os", "linux"}};
+  node.problems = {"addresses[1]: no address"};
+  EXPECT_EQ(record.reconcile(&node, true, now), std::nullopt);
+  EXPECT_TRUE(writes.empty()) << "it says already what it should";
+  node.annotations[std::string(kPublicKeyAnnotation)] = "stolen";
+  (void)record.reconcile(&node, true, now);
+  EXPECT_EQ(writes.size(), 1U);
+}
+
 }  // namespace
 }  // namespace mesh::test

@@ -57,6 +57,62 @@ TEST_F(Report, TheLastHandshakeIsUnknownBeforeTheFirst) {
   EXPECT_LE(rig.peer("b").since, rig.clock.now().wall);
 }
 
+// What is counted for b in 10.2.0.0/24.
+NftElement element_of_b(NftSet set) {
+  return {set, {cidr("10.2.0.0/24").base(), cidr("10.2.0.0/24").last()}};
+}
+
+TEST_F(Report, CountsOnlyGrowOverRestartsKillsFlushedTablesAndReboots) {
+  rig.add_peer("b", 2);
+  rig.start();
+  ASSERT_TRUE(rig.run_until([&] { return rig.encrypted("b"); }));
+  const auto count = [&](std::uint64_t bytes) {
+    rig.kernel.count(element_of_b(NftSet::kTxPlaintext), bytes);
+    rig.kernel.receive(key(2), bytes);
+  };
+  const std::uint64_t handshakes = rig.peer("b").rx_bytes;
+  count(1000);
+  rig.run(seconds(2));
+  count(10);  // and stopped before the next look
+  rig.reconciler->finish();
+  count(100);  // while it is stopped
+  rig.start();
+  rig.run(seconds(2));
+  EXPECT_EQ(rig.peer("b").plaintext_tx_bytes, 1110U);
+  EXPECT_EQ(rig.peer("b").plaintext_tx_packets, 3U);
+  EXPECT_EQ(rig.peer("b").rx_bytes, handshakes + 1110);
+  count(5);
+  rig.run(seconds(2));
+  rig.start();  // killed: nothing was written since the stop
+  rig.run(seconds(2));
+  EXPECT_EQ(rig.peer("b").plaintext_tx_bytes, 1115U);
+  rig.kernel.flush_ruleset();
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.peer("b").plaintext_tx_bytes, 1115U);
+  count(1);
+  rig.run(seconds(2));
+  rig.start();  // killed again, and what the old table had counted was written down
+  rig.run(seconds(2));
+  EXPECT_EQ(rig.peer("b").plaintext_tx_bytes, 1116U);
+  rig.reconciler->finish();
+  rig.reboot();
+  rig.start();
+  rig.run(seconds(5));
+  EXPECT_EQ(rig.peer("b").plaintext_tx_bytes, 1116U);
+  EXPECT_GE(rig.peer("b").rx_bytes, handshakes + 1116);
+}
+
+TEST_F(Report, CountsThatCannotBeReadBeginWithTheKernelsAndAreReported) {
+  rig.add_peer("b", 2);
+  rig.counts = "total nonsense\n";
+  rig.start();
+  rig.run(seconds(1));
+  EXPECT_TRUE(rig.warns("line 1 is none of meshd's"));
+  rig.run(std::chrono::minutes(11));
+  EXPECT_FALSE(rig.warns("none of meshd's"));
+  EXPECT_NE(rig.counts, "total nonsense\n");
+}
+
 TEST_F(Report, APeersOwnReasonForHavingNoWireGuardIsShown) {
   RecordOf record = node("b", 2).no_key();
   record.annotations[std::string(kSupportAnnotation)] = "none: no /dev/net/tun";

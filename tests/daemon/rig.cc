@@ -53,6 +53,9 @@ void Rig::start(bool dry_run) {
     };
     options.snapshots.save_problem = [this] { return save_problem; };
   }
+  options.traffic.found = counts;
+  options.traffic.save = [this](std::string text) { counts = std::move(text); };
+  options.traffic.save_problem = [] { return std::string(); };
   options.report = [this](std::shared_ptr<const Status> report) { status = std::move(report); };
   reconciler = std::make_unique<Reconciler>(dataplane, clock, metrics, config, std::move(options));
   store.start([this](StoreUpdate update) { news_.push_back(std::move(update)); });

@@ -5,11 +5,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "core/world.h"
 #include "fakes/fake_path_probe.h"
@@ -19,46 +22,62 @@
 
 namespace mesh::test {
 
-// Counts the calls that reach a data plane, by name.
+// Counts the calls that reach a data plane, by name. What the port learns to do has to be added
+// here, and so to what is made to fail.
 class CountingDataplane final : public Dataplane {
  public:
+  // All that can fail, but for the operations.
+  static constexpr std::array kCalls{"ensure-device",    "remove-device",  "read-device",
+                                     "read-links",       "read-addresses", "read-routes",
+                                     "read-rules",       "read-elements",  "read-counters",
+                                     "read-link-sysctl", "lookup"};
+
   explicit CountingDataplane(Dataplane& inner) : inner_(inner) {}
 
   Result<BackendChoice> ensure_device(const DeviceSpec& spec) override {
-    ++calls["ensure-device"];
+    count("ensure-device");
     return inner_.ensure_device(spec);
   }
-  Result<void> remove_device(const DeviceSpec& spec) override { return inner_.remove_device(spec); }
+  Result<void> remove_device(const DeviceSpec& spec) override {
+    count("remove-device");
+    return inner_.remove_device(spec);
+  }
   void set_identity(const PrivateKey* key) override { inner_.set_identity(key); }
   Result<WgDevice> read_device() override {
-    ++calls["read-device"];
+    count("read-device");
     return inner_.read_device();
   }
   Result<std::vector<Link>> read_links() override {
-    ++calls["read-links"];
+    count("read-links");
     return inner_.read_links();
   }
-  Result<std::vector<LocalAddress>> read_addresses() override { return inner_.read_addresses(); }
+  Result<std::vector<LocalAddress>> read_addresses() override {
+    count("read-addresses");
+    return inner_.read_addresses();
+  }
   Result<std::vector<Route>> read_routes(std::uint32_t table) override {
-    ++calls[table == kMainTable ? "read-main-routes" : "read-routes"];
+    if (table == kMainTable) ++calls["read-main-routes"];
+    if (table != kMainTable) count("read-routes");
     return inner_.read_routes(table);
   }
   Result<std::vector<Rule>> read_rules() override {
-    ++calls["read-rules"];
+    count("read-rules");
     return inner_.read_rules();
   }
   Result<std::vector<NftElement>> read_elements() override {
-    ++calls["read-elements"];
+    count("read-elements");
     return inner_.read_elements();
   }
   Result<std::vector<NftCounter>> read_counters() override {
-    ++calls["read-counters"];
+    count("read-counters");
     return inner_.read_counters();
   }
   Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) override {
+    count("read-link-sysctl");
     return inner_.read_link_sysctl(link, sysctl);
   }
   Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) override {
+    count("lookup");
     return inner_.lookup(destination, mark);
   }
   std::vector<Result<void>> apply(std::span<const Operation> operations) override {
@@ -76,6 +95,12 @@ class CountingDataplane final : public Dataplane {
   std::size_t operations_tried = 0;
 
  private:
+  void count(const char* call) {
+    EXPECT_NE(std::find(kCalls.begin(), kCalls.end(), std::string_view(call)), kCalls.end())
+        << call << " is not among what is made to fail";
+    ++calls[call];
+  }
+
   Dataplane& inner_;
 };
 
@@ -129,6 +154,7 @@ class Rig {
   std::string snapshot_damage;  // why the one on disk cannot be used
   std::string save_problem;     // why none can be written now
   int saves = 0;
+  std::optional<std::string> counts;  // of traffic, as on disk
 
  private:
   int metric(const std::string& series) const;

@@ -42,6 +42,74 @@ class SnapshotBoot : public ::testing::Test {
   NodeRecord record;
 };
 
+// --- who was encrypted ---
+
+TEST_F(SnapshotBoot, APeerThatWithdrewIsToldAcrossRestartsWithTheTimeOfTheChange) {
+  rig.store.put(node("b", 2).no_key().record());
+  rig.run(seconds(10));
+  ASSERT_EQ(rig.state("b"), State::kPlaintext);
+  ASSERT_TRUE(rig.peer("b").downgrade);
+  const Downgrade told = *rig.peer("b").downgrade;
+  EXPECT_EQ(told.cause, Reason::kNoPublicKey);
+  EXPECT_THAT(rig.metrics.render(), HasSubstr("meshd_peer_downgraded{node=\"b\"} 1"));
+  EXPECT_THAT(rig.metrics.render(),
+              HasSubstr("meshd_peer_downgrades_total{cause=\"no-public-key\"} 1"));
+  rig.start();
+  rig.run(hours(1));
+  ASSERT_TRUE(rig.peer("b").downgrade);
+  EXPECT_EQ(format_time(rig.peer("b").downgrade->since), format_time(told.since));
+  rig.store.put(node("b", 2).record());
+  ASSERT_TRUE(rig.run_until([&] { return rig.encrypted("b"); }));
+  EXPECT_FALSE(rig.peer("b").downgrade);
+}
+
+TEST_F(SnapshotBoot, WhereItMayNotWithdrawNeitherARestartNorARebootOpensIt) {
+  rig.config.encryption.allow_withdrawal = false;
+  rig.start();
+  rig.run(seconds(10));
+  rig.store.put(node("b", 2).no_key().record());
+  rig.run(seconds(10));
+  ASSERT_EQ(rig.state("b"), State::kBlocked);
+  EXPECT_THAT(rig.peer("b").detail, HasSubstr("meshctl allow-plaintext"));
+  EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kUnreachable);
+  rig.start();
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.state("b"), State::kBlocked);
+  rig.reboot();
+  rig.start();
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.state("b"), State::kBlocked);
+  EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kUnreachable);
+  boot_without_the_store();
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.state("b"), State::kBlocked) << "nor the store's absence";
+  rig.store.come_back();
+  rig.run(seconds(1));
+  ASSERT_TRUE(rig.reconciler->allow_downgrade("b"));
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.state("b"), State::kPlaintext);
+  rig.start();
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.state("b"), State::kPlaintext) << "until it is encrypted again";
+  EXPECT_TRUE(rig.peer("b").downgrade->allowed);
+}
+
+TEST_F(SnapshotBoot, ARecordDeletedWhileMeshdWasStoppedStaysBlockedWhereItMayNotWithdraw) {
+  rig.config.encryption.allow_withdrawal = false;
+  rig.start();
+  rig.run(seconds(10));
+  rig.reboot();
+  rig.store.remove("b");
+  rig.start();
+  rig.run(seconds(10));
+  ASSERT_EQ(rig.state("b"), State::kBlocked);
+  EXPECT_EQ(rig.peer("b").reason, Reason::kNoRecord);
+  EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kUnreachable);
+  ASSERT_TRUE(rig.reconciler->allow_downgrade("b"));
+  rig.run(seconds(10));
+  EXPECT_EQ(find_peer(*rig.status, "b"), nullptr);
+}
+
 // --- away at the start ---
 
 TEST_F(SnapshotBoot, ANodeThatBootsWhileTheStoreIsAwayHasItsEncryptedPeersAtOnce) {

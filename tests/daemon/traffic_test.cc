@@ -74,5 +74,88 @@ TEST(Traffic, ANodeThatLeftIsForgotten) {
   EXPECT_EQ(traffic.bytes("b", NftSet::kTxPlaintext), 0U);
 }
 
+TEST(Traffic, WhatIsNotOwnedYetCountsInFullWhenItIs) {
+  Traffic traffic;
+  traffic.update({{kB, 1, 1000}}, {});
+  traffic.update({{kB, 3, 1500}}, {{kB, "b"}});
+  EXPECT_EQ(traffic.count("b", NftSet::kTxPlaintext), (Traffic::Count{1500, 3}));
+}
+
+TEST(Traffic, AMeterNobodyOwnsNowCountsForWhomItDid) {
+  Traffic traffic;
+  traffic.update({{kB, 1, 1000}}, {{kB, "b"}});
+  traffic.update({{kB, 2, 1500}}, {});
+  EXPECT_EQ(traffic.bytes("b", NftSet::kTxPlaintext), 1500U);
+}
+
+Traffic restarted(const Traffic& traffic) {
+  auto read = Traffic::parse(traffic.format());
+  EXPECT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, traffic);
+  return *std::move(read);
+}
+
+TEST(Traffic, ARestartGoesOnWhereItWasAndCountsNothingTwice) {
+  Traffic traffic;
+  traffic.update({{kB, 10, 1000}}, {{kB, "b"}});
+  traffic.restart();
+  traffic.update({{kB, 2, 200}}, {{kB, "b"}});
+  Traffic again = restarted(traffic);
+  EXPECT_EQ(again.count("b", NftSet::kTxPlaintext), (Traffic::Count{1200, 12}));
+  again.update({{kB, 5, 500}}, {});
+  again.update({{kB, 6, 600}}, {{kB, "b"}});
+  EXPECT_EQ(again.count("b", NftSet::kTxPlaintext), (Traffic::Count{1600, 16}))
+      << "what was counted while meshd was stopped, once";
+}
+
+TEST(Traffic, AfterAnEarlierWritingACrashLosesNothingThatTheKernelStillCounts) {
+  Traffic traffic;
+  traffic.update({{kB, 1, 100}}, {{kB, "b"}});
+  Traffic again = restarted(traffic);
+  traffic.update({{kB, 9, 900}}, {{kB, "b"}});  // and then it is killed
+  again.update({{kB, 10, 1000}}, {{kB, "b"}});
+  EXPECT_EQ(again.bytes("b", NftSet::kTxPlaintext), 1000U);
+}
+
+TEST(Traffic, AMeterThatWentIsToBeWrittenDown) {
+  Traffic traffic;
+  traffic.update({{kB, 1, 100}}, {{kB, "b"}});
+  EXPECT_FALSE(traffic.meters_went());
+  traffic.update({{kHalf, 0, 0}}, {{kHalf, "b"}});
+  EXPECT_TRUE(traffic.meters_went());
+  traffic.written();
+  EXPECT_FALSE(traffic.meters_went());
+}
+
+TEST(Traffic, TheTunnelsBytesSurviveItsPeerBeingMadeAgainAndANewKey) {
+  const auto with = [](std::uint64_t rx, std::uint64_t tx) {
+    WgPeer peer;
+    peer.rx_bytes = rx;
+    peer.tx_bytes = tx;
+    return peer;
+  };
+  Traffic traffic;
+  traffic.update_tunnels({{key(2), with(100, 10)}}, {{key(2), "b"}});
+  traffic.update_tunnels({{key(2), with(150, 20)}}, {{key(2), "b"}});
+  traffic.update_tunnels({{key(2), with(5, 1)}}, {{key(2), "b"}});
+  EXPECT_EQ(traffic.tunnel("b"), (Traffic::Tunnel{155, 21}));
+  Traffic again = restarted(traffic);
+  again.update_tunnels({{key(2), with(6, 1)}, {key(3), with(40, 4)}},
+                       {{key(2), "b"}, {key(3), "b"}});
+  EXPECT_EQ(again.tunnel("b"), (Traffic::Tunnel{196, 25}));
+}
+
+TEST(Traffic, WhatIsNoneOfItsLinesIsRefusedWithItsNumber) {
+  EXPECT_TRUE(Traffic::parse("a-later-kind x y\n"));
+  for (const char* line :
+       {"total b tx_plaintext 1\n", "total b tx_plaintext x 1\n",
+        "meter tx_plaintext 10.0.0.0 b 1 1\n", "key nonsense b 1 1\n", "tunnel b 1\n"}) {
+    const auto read = Traffic::parse(std::string("\n") + line);
+    if (std::string_view(line).starts_with("meter")) continue;  // one address is a range
+    ASSERT_FALSE(read) << line;
+    EXPECT_NE(read.error().message.find("line 2"), std::string::npos);
+  }
+}
+
 }  // namespace
 }  // namespace mesh::test

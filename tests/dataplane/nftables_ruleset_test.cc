@@ -111,6 +111,32 @@ TEST(NftablesRuleset, TheChainsAreThese) {
   EXPECT_THAT(ruleset->text, HasSubstr(std::string(kChains.substr(1))));
 }
 
+TEST(NftablesRuleset, WithPinsMasqueradedConnectionsKeepTheirPathUnlessEncryptionIsRequired) {
+  NftSpec spec = kSpec;
+  spec.pins = true;
+  const auto ruleset = make_ruleset(spec);
+  ASSERT_TRUE(ruleset) << ruleset.error().message;
+  EXPECT_THAT(ruleset->text,
+              HasSubstr("ct mark & 0x00001000 == 0x00001000 ip daddr != @peer_address4 ip daddr "
+                        "@tx_required4 ct mark set ct mark & 0xffffefff drop"));
+  EXPECT_THAT(ruleset->text, HasSubstr("ct mark & 0x00001000 == 0x00001000 ct direction original "
+                                       "meta mark set meta mark | 0x00002000"));
+  EXPECT_EQ(parse_ruleset_tag(ruleset->tag), spec);
+  EXPECT_THAT(make_ruleset(kSpec)->text, Not(HasSubstr("ct mark")))
+      << "connection tracking is turned on for nobody";
+}
+
+TEST(NftablesRuleset, ThePinIsOneBitBesideTheMarkAndNeverOneOfItsOwn) {
+  EXPECT_EQ(pin_mark(0x2000), 0x1000U);
+  EXPECT_EQ(pin_mark(0x6000), 0x1000U);
+  EXPECT_EQ(pin_mark(1), 2U);
+  EXPECT_EQ(pin_mark(7), 8U);
+  EXPECT_EQ(pin_mark(0xffffffff), 0U);
+  NftSpec spec{.device = "mesh0", .fwmark = 0xffffffff};
+  spec.pins = true;
+  EXPECT_THAT(make_ruleset(spec)->text, Not(HasSubstr("ct mark")));
+}
+
 TEST(NftablesRuleset, OneTransactionReplacesTheTable) {
   EXPECT_THAT(make_ruleset(kSpec)->text,
               StartsWith("table inet meshd\ndelete table inet meshd\ntable inet meshd {\n"));
@@ -134,7 +160,9 @@ TEST(NftablesRuleset, EverySetIsThereOncePerFamilyAndCountsWhereItSays) {
 // A counter counts whenever its set is looked at: nothing may be able to refuse the packet
 // afterwards.
 TEST(NftablesRuleset, ACountedLookupIsTheLastMatchOfItsRule) {
-  for (const NftSpec& spec : {kSpec, host_spec()}) {
+  NftSpec pinned = kSpec;
+  pinned.pins = true;
+  for (const NftSpec& spec : {kSpec, host_spec(), pinned}) {
     const std::string text = make_ruleset(spec)->text;
     for (int i = 0; i < kNftSetCount; ++i) {
       const auto set = static_cast<NftSet>(i);
@@ -147,11 +175,12 @@ TEST(NftablesRuleset, ACountedLookupIsTheLastMatchOfItsRule) {
           ++found;
           const std::string_view rest = std::string_view(text).substr(at + lookup.size());
           EXPECT_TRUE(rest.starts_with("return") || rest.starts_with("drop") ||
-                      rest.starts_with("meta mark set"))
+                      rest.starts_with("meta mark set") || rest.starts_with("ct mark set"))
               << lookup;
         }
         const bool of_hosts = set == NftSet::kEncryptedHosts || set == NftSet::kRequiredHosts;
-        EXPECT_EQ(found > 0, spec.host_traffic || !of_hosts) << lookup;
+        const bool of_pins = set == NftSet::kPinned;
+        EXPECT_EQ(found > 0, (spec.host_traffic || !of_hosts) && (spec.pins || !of_pins)) << lookup;
       }
     }
   }

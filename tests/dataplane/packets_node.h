@@ -196,8 +196,9 @@ class PacketsTest : public NamespaceTest, public testing::WithParamInterface<Fam
     put(NftSet::kOwn, Cidr::host(node()));
     put(NftSet::kOwnAddress, Cidr::host(node()));
     put(NftSet::kPeerAddress, Cidr::host(peer()));
-    if (v4()) put(NftSet::kPeer, Cidr::host(peer()));
-    if (v4()) put(NftSet::kPeer, peer_prefix());
+    put(NftSet::kPeer, Cidr::host(peer()));
+    put(NftSet::kPeer, peer_prefix());
+    put(NftSet::kPinned, peer_prefix());
     for (const NftSet set : {NftSet::kForeign, NftSet::kTxWireguard, NftSet::kRxWireguard,
                              NftSet::kTxPlaintext, NftSet::kRxPlaintext})
       put(set, peer_prefix());

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <atomic>
 #include <cstring>
 #include <thread>
 
@@ -174,7 +175,7 @@ TEST(WireguardUserspace, OneBadPeerCostsOnePeer) {
 }
 
 TEST(WireguardUserspace, AHungProcessCostsOneTimeoutNotOnePerPeer) {
-  int connections = 0;
+  std::atomic<int> connections = 0;  // counted on the server's thread
   FakeServer server([&](int fd) {
     ++connections;
     (void)hear(fd, "never");

@@ -45,6 +45,7 @@ std::optional<Error> FakeDataplane::fault(std::string_view kind, bool operation)
     }
     if (fault.times == 0) continue;
     if (fault.times != kForEver) --fault.times;
+    ++failures_;
     return make_error(fault.code, "{}: injected fault", kind);
   }
   return std::nullopt;
@@ -122,6 +123,7 @@ Result<std::vector<NftCounter>> FakeDataplane::read_counters() {
 }
 
 Result<int> FakeDataplane::read_link_sysctl(const std::string& link, LinkSysctl sysctl) {
+  if (auto error = fault("read-link-sysctl", false)) return *error;
   const auto found = link_sysctls_.find(link);
   if (found == link_sysctls_.end()) return gone(link);
   return found->second.at(static_cast<std::size_t>(sysctl));
@@ -130,6 +132,7 @@ Result<int> FakeDataplane::read_link_sysctl(const std::string& link, LinkSysctl 
 // The first link that is neither loopback nor the device carries everything, with its first address
 // of the family.
 Result<RouteLookup> FakeDataplane::lookup(const IpAddress& destination, std::uint32_t mark) {
+  if (auto error = fault("lookup", false)) return *error;
   // Of the rules, only one that leads everything to the main table before any other is understood.
   const bool led_away = std::any_of(rules_.begin(), rules_.end(), [](const Rule& rule) {
     return rule.protocol != kProtocol && rule.table == kMainTable && rule.priority < 99;

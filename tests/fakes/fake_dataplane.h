@@ -49,10 +49,11 @@ class FakeDataplane final : public Dataplane {
   static constexpr int kForEver = std::numeric_limits<int>::max();
   // The next operation or dump of this kind fails, `times` times, after `skip` that do not. Kinds:
   // those of name_of(Act), "ensure-device", "read-device", "read-links", "read-addresses",
-  // "read-routes", "read-rules", "read-elements", "read-counters"; "" for every operation (not the
-  // dumps).
+  // "read-routes", "read-rules", "read-elements", "read-counters", "read-link-sysctl", "lookup",
+  // "remove-device"; "" for every operation (not the dumps).
   void fail(std::string kind, int skip = 0, int times = 1, ErrorCode code = ErrorCode::kIo);
   void stop_failing() { faults_.clear(); }
+  int failures() const { return failures_; }  // how many were injected
 
   // --- watching ---
   // Called after every operation that was executed, before the next.
@@ -92,6 +93,9 @@ class FakeDataplane final : public Dataplane {
   void count(const NftElement& element, std::uint64_t bytes);
   void delete_device();
   void set_device_up(bool up);
+  void set_link_sysctl(const std::string& name, LinkSysctl sysctl, int value) {
+    link_sysctls_[name].at(static_cast<std::size_t>(sysctl)) = value;
+  }
   void set_link_mtu(const std::string& name, std::uint32_t mtu);
   void put_route(const Route& route);
   void remove_route(const RouteKey& key);
@@ -150,6 +154,7 @@ class FakeDataplane final : public Dataplane {
   std::vector<KernelEvent> events_;
   UniqueFd event_fd_;
   std::vector<Fault> faults_;
+  int failures_ = 0;
   std::vector<Operation> executed_;
   std::function<void(const Operation&)> look_;
 };

@@ -39,6 +39,13 @@ class FakeStore final : public NodeStore {
     change(name, std::make_shared<const StoreEntry>(BadRecord{std::move(message)}));
   }
   void remove(const std::string& name) { change(name, nullptr); }
+  void put_policy(const EncryptionPolicy& policy) {
+    change_policy(policy.name, std::make_shared<const PolicyEntry>(policy));
+  }
+  void put_bad_policy(const std::string& name, std::string message) {
+    change_policy(name, std::make_shared<const PolicyEntry>(BadRecord{std::move(message)}));
+  }
+  void remove_policy(const std::string& name) { change_policy(name, nullptr); }
   // Empty: the node lives.
   void say_silent(const std::string& name, std::optional<WallTime> since) {
     StoreUpdate update{true, "", false, {}};
@@ -56,10 +63,21 @@ class FakeStore final : public NodeStore {
     write_published();
     deliver_all();
   }
+  // It answers, but does not take what is published.
+  void refuse(std::string error) {
+    refusal_ = std::move(error);
+    send({true, refusal_, false, {}});
+  }
+  void accept() {
+    refusal_.clear();
+    write_published();
+    deliver_all();
+  }
   // Everything again, as after a lost watch.
   void deliver_all() {
     StoreUpdate update{true, "", true, {}};
     for (const auto& [name, entry] : entries_) update.changes.push_back({name, entry});
+    for (const auto& [name, entry] : policies_) update.policies.push_back({name, entry});
     send(std::move(update));
   }
 
@@ -77,10 +95,18 @@ class FakeStore final : public NodeStore {
     } else {
       entries_.erase(name);
     }
-    if (answers_) send({true, "", false, {{name, std::move(entry)}}});
+    if (answers_) send({true, refusal_, false, {{name, std::move(entry)}}});
+  }
+  void change_policy(const std::string& name, std::shared_ptr<const PolicyEntry> entry) {
+    if (entry) {
+      policies_[name] = entry;
+    } else {
+      policies_.erase(name);
+    }
+    if (answers_) send({true, "", false, {}, {{name, std::move(entry)}}});
   }
   void write_published() {
-    if (!answers_ || !wants_write_ || !published_) return;
+    if (!answers_ || !refusal_.empty() || !wants_write_ || !published_) return;
     wants_write_ = false;
     put(*published_);
   }
@@ -90,7 +116,9 @@ class FakeStore final : public NodeStore {
 
   Sink sink_;
   bool answers_ = true;
+  std::string refusal_;
   std::map<std::string, std::shared_ptr<const StoreEntry>> entries_;
+  std::map<std::string, std::shared_ptr<const PolicyEntry>> policies_;
   std::optional<NodeRecord> published_;
   bool wants_write_ = false;
   int publications_ = 0;

@@ -22,7 +22,8 @@ void check_snapshot(std::string_view text) {
   const auto again = parse_snapshot(format_snapshot(*read), "again");
   require(again.has_value(), "what was read can be written and read again");
   require(again->store == read->store && again->written == read->written &&
-              again->nodes == read->nodes && again->problems.empty(),
+              again->nodes == read->nodes && again->policies == read->policies &&
+              again->own_labels == read->own_labels && again->problems.empty(),
           "and is the same then");
 }
 

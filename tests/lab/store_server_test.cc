@@ -1,6 +1,7 @@
 // Meshes whose store is a server: as on a directory, and whatever happens to the server.
 #include "fixture.h"
 #include "lab/api_server_setup.h"
+#include "lab/process.h"
 
 namespace mesh::lab {
 namespace {
@@ -15,6 +16,12 @@ std::uint32_t probes_of(const MeshParam& param, std::uint32_t quick_seconds) {
 
 class OnServer : public MeshTest {
  protected:
+  void SetUp() override {
+    MeshTest::SetUp();
+    if (IsSkipped()) return;
+    for (const char* program : {"etcd", "etcdctl"})
+      if (find_program(program).empty()) GTEST_SKIP() << program << " is not installed here";
+  }
   static LabSpec server_spec(StoreKind kind, int nodes) {
     LabSpec wanted = spec(nodes);
     wanted.store = kind;

@@ -287,12 +287,11 @@ TEST_F(EtcdStoreTest, OnlyASilentNodeIsForgottenAndOnlyIfNothingChanged) {
   relayed.endpoints = quick_options(relay.port()).endpoints;
   ObservedStore other(store(relayed));
   ASSERT_TRUE(other.seen().wait_silent("dead"));
-  other.seen().held([&] {
-    // Its thread waits at the next update, and has not seen what comes after that.
-    put(example_record("node-z"));
-    put(example_record("dead", "it lives"));
-    other->forget("dead");
-  });
+  other.seen().held([&] { put(example_record("node-z")); },
+                    [&] {
+                      put(example_record("dead", "it lives"));
+                      other->forget("dead");
+                    });
   for (const char* key : {"tick", "tock"}) {
     put(example_record("node-z", key));
     ASSERT_TRUE(other.seen().wait_record(example_record("node-z", key)));

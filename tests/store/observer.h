@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -12,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "mesh/node_store.h"
@@ -114,6 +116,15 @@ class Observer {
     const std::lock_guard lock(mutex_);
     action();
   }
+  // Runs `action` while the store's thread waits for it to end, with the update that `cause` makes
+  // in its hands and none of what comes after.
+  void held(const std::function<void()>& cause, const std::function<void()>& action) {
+    const std::lock_guard lock(mutex_);
+    const int before = arrivals_;
+    cause();
+    while (arrivals_ == before) std::this_thread::yield();
+    action();
+  }
 
   Observed now() {
     const std::lock_guard lock(mutex_);
@@ -122,6 +133,7 @@ class Observer {
 
  private:
   void take(const StoreUpdate& update) {
+    ++arrivals_;
     const std::lock_guard lock(mutex_);
     check(update);
     take(update.complete, update.changes, &StoreChange::node, observed_.entries,
@@ -193,6 +205,7 @@ class Observer {
   }
 
   std::mutex mutex_;
+  std::atomic<int> arrivals_ = 0;  // updates that came, taken or not
   std::condition_variable changed_;
   Observed observed_;
 };

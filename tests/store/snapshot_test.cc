@@ -34,6 +34,12 @@ Snapshot sample() {
   snapshot.nodes = {node("node-b", 2), node("node-c", 3), node("node-d", 4)};
   snapshot.nodes[0].proven = key(2);
   snapshot.nodes[1].gone = true;
+  snapshot.own_labels = {{"role", "web \"quoted\"\n"}, {"empty", ""}};
+  snapshot.policies = {{"databases", 100, "role == \"db\"", "all()", PolicyAction::kRequire}};
+  snapshot.nodes[1].memory = {
+      key(3), Downgrade{WallTime(std::chrono::seconds(1'780'000'000)), Reason::kNoRecord, false}};
+  snapshot.nodes[2].memory.downgrade =
+      Downgrade{WallTime(std::chrono::seconds(1'780'000'001)), Reason::kPolicy, true};
   return snapshot;
 }
 
@@ -63,6 +69,8 @@ TEST(SnapshotText, GivesBackWhatWasWritten) {
   EXPECT_EQ(read->store, written.store);
   EXPECT_EQ(read->written, written.written);
   EXPECT_EQ(read->nodes, written.nodes);
+  EXPECT_EQ(read->policies, written.policies);
+  EXPECT_EQ(read->own_labels, written.own_labels);
   EXPECT_TRUE(read->problems.empty());
 }
 
@@ -111,7 +119,7 @@ TEST(SnapshotText, AnotherFileIsNone) {
 
 TEST(SnapshotText, ALineOfAKindThatIsNotKnownIsSkipped) {
   const auto read = parse_snapshot(
-      with_body([](std::string& body) { body += "policy {\"deny\": []}\n"; }), "/x/s");
+      with_body([](std::string& body) { body += "quota {\"deny\": []}\n"; }), "/x/s");
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->nodes, sample().nodes);
 }
@@ -122,7 +130,16 @@ TEST(SnapshotText, ARecordThatThisMeshdCannotTakeCostsItselfOnly) {
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->nodes, sample().nodes);
   ASSERT_EQ(read->problems.size(), 1U);
-  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:6"));
+  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:10"));
+}
+
+TEST(SnapshotText, APolicyThatThisMeshdCannotTakeCostsItselfOnly) {
+  const auto read = parse_snapshot(
+      with_body([](std::string& body) { body += "policy web {\"spec\": {}}\n"; }), "/x/s");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->policies, sample().policies);
+  ASSERT_EQ(read->problems.size(), 1U);
+  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:10"));
 }
 
 TEST(SnapshotText, WhatMeshdWouldNotWriteIsRefusedThoughTheChecksumIsRight) {
@@ -130,7 +147,8 @@ TEST(SnapshotText, WhatMeshdWouldNotWriteIsRefusedThoughTheChecksumIsRight) {
     return why_not(with_body([&](std::string& body) { body += line + "\n"; }));
   };
   EXPECT_THAT(add("node node-b - here {\"name\": \"node-b\"}"), HasSubstr("second record"));
-  EXPECT_THAT(add("node e KEY here {\"name\": \"e\"}"), HasSubstr("line 6"));
+  EXPECT_THAT(add("policy databases {}"), HasSubstr("second policy"));
+  EXPECT_THAT(add("node e KEY here {\"name\": \"e\"}"), HasSubstr("line 10"));
   EXPECT_NE(add("store {"), "");
   EXPECT_THAT(add("store {\"written\": \"soon\"}"), HasSubstr("no time"));
   EXPECT_THAT(add("store {\"written\": \"99999999999\"}"), HasSubstr("no time"));

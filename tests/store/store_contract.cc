@@ -73,6 +73,37 @@ TEST_P(StoreContract, ChangesOfOthersAreDeliveredAsTheyCome) {
   EXPECT_TRUE(seen.ever_gone.empty());
 }
 
+TEST_P(StoreContract, ManyWritesEndInWhatWasWrittenLast) {
+  ObservedStore client(store_->client());
+  ASSERT_TRUE(client.seen().wait_in_sync());
+  constexpr int kNodes = 7;
+  constexpr int kWrites = 140;
+  const auto record = [](int i) {
+    return example_record(fmt::format("node-{}", i % kNodes), fmt::format("key{}", i));
+  };
+  for (int i = 0; i < kWrites; ++i) store_->put(record(i));
+  for (int i = kWrites - kNodes; i < kWrites; ++i)
+    EXPECT_TRUE(client.seen().wait_record(record(i)));
+  EXPECT_TRUE(client.seen().now().ever_gone.empty());
+}
+
+TEST_P(StoreContract, ANodeThatIsStartedAgainHasWhatHappenedMeanwhileAndWritesOnlyWhatDiffers) {
+  {
+    ObservedStore client(store_->client());
+    client->publish(example_record("node-a"));
+    ASSERT_TRUE(client.seen().wait_record(example_record("node-a")));
+  }
+  store_->put(example_record("node-b"));
+  const std::string revision = store_->revision("node-a");
+  ObservedStore again(store_->client());
+  again->publish(example_record("node-a"));
+  ASSERT_TRUE(again.seen().wait_record(example_record("node-b")));
+  EXPECT_TRUE(again.seen().wait_record(example_record("node-a")));
+  store_->put(example_record("node-c"));
+  ASSERT_TRUE(again.seen().wait_record(example_record("node-c")));
+  EXPECT_EQ(store_->revision("node-a"), revision);
+}
+
 TEST_P(StoreContract, ARemovedRecordIsGoneAndMayReturn) {
   store_->put(example_record("node-b"));
   store_->put(example_record("node-c"));

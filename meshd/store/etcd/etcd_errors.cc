@@ -38,6 +38,12 @@ std::string no_permission(const EtcdOptions& options) {
       printable(user, 64), options.prefix);
 }
 
+// The other side took the connection and ended it; gRPC has several words for that.
+bool was_cut_off(const std::string& message) {
+  return says(message, "Socket closed") || says(message, "Connection reset") ||
+         says(message, "Endpoint read failed") || says(message, "Broken pipe");
+}
+
 // Where the cause is known, what to do about it; else "".
 std::string_view hint(const std::string& message, const std::string& endpoint,
                       const EtcdOptions& options) {
@@ -49,12 +55,10 @@ std::string_view hint(const std::string& message, const std::string& endpoint,
   if (tls && (says(message, "WRONG_VERSION_NUMBER") || says(message, "wrong version number")))
     return ": that port speaks no TLS: write http:// in store.etcd.endpoints";
   // TLS 1.3 lets the client finish before the server refuses it: all we see is the end.
-  if (tls && options.cert_file.empty() &&
-      (says(message, "Socket closed") || says(message, "Connection reset") ||
-       says(message, "handshake")))
+  if (tls && options.cert_file.empty() && (was_cut_off(message) || says(message, "handshake")))
     return ": it may want a client certificate: store.etcd.certFile and keyFile";
-  if (!tls && (says(message, "Socket closed") || says(message, "Connection reset") ||
-               says(message, "Failed parsing HTTP/2") || says(message, "Expected SETTINGS")))
+  if (!tls && (was_cut_off(message) || says(message, "Failed parsing HTTP/2") ||
+               says(message, "Expected SETTINGS")))
     return ": it may want TLS (https://), or be no etcd";
   return "";
 }

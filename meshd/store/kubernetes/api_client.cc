@@ -17,7 +17,7 @@ Result<HttpClient::Id> ApiClient::start(ApiRequest request, HttpClient::Callback
   return http_.start(*access, *token, std::move(request), std::move(callbacks));
 }
 
-ApiFailure ApiClient::refusal(const HttpAnswer& answer, std::string_view doing) const {
+ApiFailure ApiClient::refusal(const ApiReply& answer, std::string_view doing) const {
   const ApiStatus status = parse_api_status(answer.body);
   const std::string why = status.message.empty() ? "" : ": " + status.message;
   ApiFailure failure;

@@ -28,7 +28,7 @@ class ApiClient {
   void cancel(HttpClient::Id id) { http_.cancel(id); }
 
   // `doing` as in "list Nodes". The answer's status is not 200.
-  ApiFailure refusal(const HttpAnswer& answer, std::string_view doing) const;
+  ApiFailure refusal(const ApiReply& answer, std::string_view doing) const;
   const std::string& server() const { return server_; }
 
  private:

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -14,6 +15,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kMaxDepth = 64;  // a Node has about 10
+constexpr std::uint64_t kMaxRetryAfterSeconds = 3600;
 
 struct TooDeep {};
 
@@ -165,8 +167,9 @@ ApiStatus status_of(const json& status) {
     result.code = code->get<int>();
   result.message = printable(text_of(find(status, "message")), 300);
   const json* seconds = find(status, "details", "retryAfterSeconds");
-  if (seconds != nullptr && seconds->is_number_integer() && seconds->get<std::int64_t>() >= 0)
-    result.retry_after = std::chrono::seconds(seconds->get<int>());
+  if (seconds != nullptr && seconds->is_number_unsigned())
+    result.retry_after =
+        std::chrono::seconds(std::min(seconds->get<std::uint64_t>(), kMaxRetryAfterSeconds));
   return result;
 }
 

@@ -110,7 +110,7 @@ struct HttpClient::Transfer {
 
   std::size_t take(std::string_view piece);
   void take_header(std::string_view line);
-  Result<HttpAnswer> result(CURLcode code);
+  Result<ApiReply> result(CURLcode code);
 
   static std::size_t on_write(char* data, std::size_t size, std::size_t count, void* self) {
     return static_cast<Transfer*>(self)->take({data, size * count});
@@ -128,7 +128,7 @@ struct HttpClient::Transfer {
   std::string source;
   Callbacks callbacks;
   bool* called_back = nullptr;
-  HttpAnswer answer;
+  ApiReply answer;
   bool too_large = false;
   bool refused = false;  // by on_data
   std::array<char, CURL_ERROR_SIZE> cause{};
@@ -150,7 +150,8 @@ void HttpClient::Transfer::set_request(const KubernetesAccess& access) {
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_NOSIGNAL, 1L);
   set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
-  set(CURLOPT_PIPEWAIT, 1L);
+  // Not CURLOPT_PIPEWAIT: a transfer that waits for another's connection was seen never to start,
+  // and libcurl applies no timeout to it meanwhile.
 }
 
 void HttpClient::Transfer::set_credentials(const KubernetesAccess& access,
@@ -226,7 +227,7 @@ void HttpClient::Transfer::take_header(std::string_view line) {
   }
 }
 
-Result<HttpAnswer> HttpClient::Transfer::result(CURLcode code) {
+Result<ApiReply> HttpClient::Transfer::result(CURLcode code) {
   (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &answer.status);
   if (code == CURLE_OK) return std::move(answer);
   if (too_large)

@@ -3,10 +3,10 @@
 //
 // Threads: one thread drives it (start, cancel, run); wake() is for any thread. Callbacks come from
 // run() on that thread; on_done may start and cancel transfers, the others may not.
-// Cost: transfers to one server share one HTTP/2 connection where it speaks that, so that an answer
-// to one request says that the connection of all of them lives.
-// Never: follows a redirect, sends a request twice, buffers more of an answer than was asked for
-// (what is streamed to a callback is bounded by that callback), puts a token into an error.
+// Cost: transfers to one server share one HTTP/2 connection where it speaks that and the first of
+// them has been answered, so that an answer to one request says that the connection of all of them
+// lives. Never: follows a redirect, sends a request twice, buffers more of an answer than was asked
+// for (what is streamed to a callback is bounded by that callback), puts a token into an error.
 #pragma once
 
 #include <chrono>
@@ -35,7 +35,7 @@ struct ApiRequest {
   Duration silence{};  // without a byte for this long: fails (kTimeout); 0: silence is fine
 };
 
-struct HttpAnswer {
+struct ApiReply {
   long status = 0;
   std::string body;      // of what was not given to on_data
   std::string location;  // of a redirect
@@ -50,10 +50,10 @@ class HttpClient {
   struct Callbacks {
     // The last callback of a transfer. An error: no whole answer came (kUnavailable, kTimeout,
     // kInvalid, kPermission for a certificate that is not to be trusted).
-    std::function<void(Result<HttpAnswer>)> on_done;
+    std::function<void(Result<ApiReply>)> on_done;
     std::function<void()> on_success = {};  // the answer begins, and its status is 200
     // A piece of an answer of status 200; false ends the transfer, and on_done gets no error.
-    // Without it, the answer is gathered in HttpAnswer::body, as that of a failed request always
+    // Without it, the answer is gathered in ApiReply::body, as that of a failed request always
     // is.
     std::function<bool(std::string_view)> on_data = {};
   };

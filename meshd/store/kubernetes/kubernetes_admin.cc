@@ -35,12 +35,12 @@ KubernetesAdmin::KubernetesAdmin(std::filesystem::path kubeconfig)
         return path.empty() ? in_cluster_access() : load_kubeconfig(path);
       }) {}
 
-Result<HttpAnswer> KubernetesAdmin::ask(ApiRequest request) {
+Result<ApiReply> KubernetesAdmin::ask(ApiRequest request) {
   request.total = kTotal;
   request.max_answer = kMaxPageBytes;
-  std::optional<Result<HttpAnswer>> result;
+  std::optional<Result<ApiReply>> result;
   HttpClient::Callbacks callbacks;
-  callbacks.on_done = [&result](Result<HttpAnswer> answer) { result = std::move(answer); };
+  callbacks.on_done = [&result](Result<ApiReply> answer) { result = std::move(answer); };
   const auto started = api_.start(std::move(request), std::move(callbacks));
   if (!started) return started.error();
   while (!result) http_.run(kTotal);  // the request itself has a limit

@@ -28,7 +28,7 @@ class KubernetesAdmin : public StoreAdmin {
   Result<void> delete_policy(const std::string& name) override;
 
  private:
-  Result<HttpAnswer> ask(ApiRequest request);
+  Result<ApiReply> ask(ApiRequest request);
   template <class Change, class Read>
   Result<std::vector<Change>> list(const std::string& path, const std::string& what, Read entry_of);
 

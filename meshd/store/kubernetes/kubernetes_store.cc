@@ -107,7 +107,7 @@ class KubernetesStore::Worker {
       const MonotonicTime now = monotonic_now();
       take_published(now);
       nodes_.step(now);
-      policies_.step(now);
+      if (policies_may_step()) policies_.step(now);
       if (synced()) own_.step(now);
       probe_when_silent(now);
       doubt_connection();
@@ -125,13 +125,16 @@ class KubernetesStore::Worker {
   }
 
   MonotonicTime next_time() const {
-    MonotonicTime next = std::min(nodes_.due(), policies_.due());
+    MonotonicTime next = nodes_.due();
+    if (policies_may_step()) next = std::min(next, policies_.due());
     if (synced()) next = std::min(next, own_.due());
     if (probe_ == 0 && nodes_.watching())
       next = std::min(next, last_heard() + options_.probe_after);
     return next;
   }
 
+  // One after the other, so that the second finds the connection of the first.
+  bool policies_may_step() const { return nodes_.synced() || policies_.under_way(); }
   bool synced() const { return nodes_.synced() && policies_.synced(); }
 
   // ---- is it still there? ----
@@ -147,7 +150,7 @@ class KubernetesStore::Worker {
     request.path = "/readyz";
     request.total = options_.probe_timeout;
     HttpClient::Callbacks callbacks;
-    callbacks.on_done = [this](const Result<HttpAnswer>& answer) {
+    callbacks.on_done = [this](const Result<ApiReply>& answer) {
       probe_ = 0;
       last_probed_ = monotonic_now();
       // Whoever may not ask that has been answered, too.

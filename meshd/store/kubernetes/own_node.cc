@@ -49,12 +49,12 @@ void OwnNode::abandon() {
 }
 
 void OwnNode::begin(ApiClient& api, ApiRequest request,
-                    void (OwnNode::*on_done)(const HttpAnswer& answer)) {
+                    void (OwnNode::*on_done)(const ApiReply& answer)) {
   request.total = kTotal;
   request.max_answer = kMaxNodeBytes;
   busy_ = &api;
   HttpClient::Callbacks callbacks;
-  callbacks.on_done = [this, on_done](Result<HttpAnswer> answer) {
+  callbacks.on_done = [this, on_done](Result<ApiReply> answer) {
     transfer_ = 0;
     if (!answer) return fail({answer.error()});
     (this->*on_done)(*answer);
@@ -71,7 +71,7 @@ void OwnNode::read() {
   begin(reader_, std::move(request), &OwnNode::on_read);
 }
 
-void OwnNode::on_read(const HttpAnswer& answer) {
+void OwnNode::on_read(const ApiReply& answer) {
   if (answer.status != 200) return fail(reader_.refusal(answer, "list Nodes"));
   const auto list = parse_api_list(answer.body);
   if (!list) return fail({list.error().at(reader_.server())});
@@ -90,7 +90,7 @@ void OwnNode::patch(std::string body) {
   begin(writer_, std::move(request), &OwnNode::on_patched);
 }
 
-void OwnNode::on_patched(const HttpAnswer& answer) {
+void OwnNode::on_patched(const ApiReply& answer) {
   if (answer.status == 404) return no_such_node();
   if (answer.status != 200)
     return fail(writer_.refusal(answer, fmt::format("patch Node {}", name_)));

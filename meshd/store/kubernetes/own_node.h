@@ -32,12 +32,11 @@ class OwnNode {
   const std::string& problem() const { return problem_; }
 
  private:
-  void begin(ApiClient& api, ApiRequest request,
-             void (OwnNode::*on_done)(const HttpAnswer& answer));
+  void begin(ApiClient& api, ApiRequest request, void (OwnNode::*on_done)(const ApiReply& answer));
   void read();
-  void on_read(const HttpAnswer& answer);
+  void on_read(const ApiReply& answer);
   void patch(std::string body);
-  void on_patched(const HttpAnswer& answer);
+  void on_patched(const ApiReply& answer);
   void done();
   void no_such_node();
   void fail(ApiFailure failure);

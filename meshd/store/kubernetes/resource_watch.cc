@@ -90,10 +90,10 @@ void ResourceWatch::list(MonotonicTime now) {
   request.silence = kSilence;
   due_ = MonotonicTime::max();
   begin(State::kListing, std::move(request),
-        {[this](Result<HttpAnswer> answer) { on_page(std::move(answer)); }}, now);
+        {[this](Result<ApiReply> answer) { on_page(std::move(answer)); }}, now);
 }
 
-void ResourceWatch::on_page(Result<HttpAnswer> answer) {
+void ResourceWatch::on_page(Result<ApiReply> answer) {
   transfer_ = 0;
   const MonotonicTime now = monotonic_now();
   if (!answer) return fail({answer.error()}, now);
@@ -135,7 +135,7 @@ void ResourceWatch::finish_list(MonotonicTime now) {
 
 // A server that has just started does not serve its custom resources yet: that policies are gone is
 // not concluded from one such answer.
-void ResourceWatch::not_served(const HttpAnswer& answer, MonotonicTime now) {
+void ResourceWatch::not_served(const ApiReply& answer, MonotonicTime now) {
   if (!absent_since_) absent_since_ = now;
   const Duration patience = ever_listed_ ? options_.absent_after : options_.absent_at_first;
   const MonotonicTime believed = *absent_since_ + patience;
@@ -176,7 +176,7 @@ void ResourceWatch::watch(MonotonicTime now) {
     last_heard_ = monotonic_now();
   };
   callbacks.on_data = [this](std::string_view piece) { return on_data(piece); };
-  callbacks.on_done = [this](Result<HttpAnswer> answer) { on_watch_end(std::move(answer)); };
+  callbacks.on_done = [this](Result<ApiReply> answer) { on_watch_end(std::move(answer)); };
   begin(State::kWatching, std::move(request), std::move(callbacks), now);
 }
 
@@ -220,7 +220,7 @@ bool ResourceWatch::on_event(std::string_view line) {
   return true;
 }
 
-void ResourceWatch::on_watch_end(Result<HttpAnswer> answer) {
+void ResourceWatch::on_watch_end(Result<ApiReply> answer) {
   transfer_ = 0;
   const MonotonicTime now = monotonic_now();
   if (now - opened_ >= kSettled) pause_.reset();

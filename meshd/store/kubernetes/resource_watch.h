@@ -54,6 +54,7 @@ class ResourceWatch {
   bool synced() const { return synced_; }
   // A watch is open: only it, or a probe, will tell when the server is gone.
   bool watching() const { return state_ == State::kWatching && answered_; }
+  bool under_way() const { return state_ != State::kWaiting; }
   MonotonicTime last_heard() const { return last_heard_; }
   const std::string& problem() const { return problem_; }  // why not synced; "" at the very start
   // Whether an answer did not come in time since this was last asked: then the connection may be
@@ -66,14 +67,14 @@ class ResourceWatch {
   enum class State { kWaiting, kListing, kWatching };
 
   void list(MonotonicTime now);
-  void on_page(Result<HttpAnswer> answer);
+  void on_page(Result<ApiReply> answer);
   void list_again(MonotonicTime now);
   void finish_list(MonotonicTime now);
-  void not_served(const HttpAnswer& answer, MonotonicTime now);
+  void not_served(const ApiReply& answer, MonotonicTime now);
   void watch(MonotonicTime now);
   bool on_data(std::string_view piece);
   bool on_event(std::string_view line);
-  void on_watch_end(Result<HttpAnswer> answer);
+  void on_watch_end(Result<ApiReply> answer);
   void resume(MonotonicTime now);
   void begin(State state, ApiRequest request, HttpClient::Callbacks callbacks, MonotonicTime now);
   Error unreadable(std::string_view why) const;

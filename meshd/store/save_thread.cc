@@ -1,9 +1,9 @@
-#include "meshd/store/snapshot_writer.h"
+#include "meshd/store/save_thread.h"
 
 #include <algorithm>
 #include <utility>
 
-#include "meshd/store/snapshot_file.h"
+#include "mesh/clock.h"
 
 namespace mesh {
 namespace {
@@ -13,25 +13,24 @@ constexpr Duration kLongestPause = std::chrono::minutes(1);
 
 }  // namespace
 
-SnapshotWriter::SnapshotWriter(std::filesystem::path path)
-    : path_(std::move(path)), thread_([this] { work(); }) {}
+SaveThread::SaveThread() : thread_([this] { work(); }) {}
 
-SnapshotWriter::~SnapshotWriter() { stop(); }
+SaveThread::~SaveThread() { stop(); }
 
-void SnapshotWriter::save(Snapshot snapshot) {
+void SaveThread::save(Save save) {
   {
     const std::lock_guard lock(mutex_);
-    waiting_ = std::move(snapshot);
+    waiting_ = std::move(save);
   }
   wake_.notify_one();
 }
 
-std::string SnapshotWriter::problem() const {
+std::string SaveThread::problem() const {
   const std::lock_guard lock(mutex_);
   return problem_;
 }
 
-void SnapshotWriter::stop() {
+void SaveThread::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -40,24 +39,23 @@ void SnapshotWriter::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void SnapshotWriter::work() {
+void SaveThread::work() {
   Duration pause = kFirstPause;
   std::unique_lock lock(mutex_);
   while (true) {
     wake_.wait(lock, [this] { return waiting_ || stopping_; });
     if (!waiting_) return;
-    Snapshot snapshot = std::move(*waiting_);
-    waiting_.reset();
+    Save save = std::exchange(waiting_, nullptr);
     const bool last = stopping_;
     lock.unlock();
-    auto saved = save_snapshot(path_, snapshot);
+    auto saved = save();
     lock.lock();
     problem_ = saved ? "" : saved.error().message;
     if (saved) {
       pause = kFirstPause;
       continue;
     }
-    if (!waiting_) waiting_ = std::move(snapshot);
+    if (!waiting_) waiting_ = std::move(save);
     if (last) return;
     wake_.wait_for(lock, pause, [this] { return stopping_; });
     pause = std::min(pause * 2, kLongestPause);
