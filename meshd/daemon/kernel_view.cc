@@ -94,7 +94,11 @@ Result<void> KernelView::sample(const std::map<NftElement, std::string>& owners,
 
 void KernelView::read_counters(const std::map<NftElement, std::string>& owners) {
   if (!mirror_.ruleset_installed()) return;
-  if (auto counters = dataplane_.read_counters()) traffic_.update(*counters, owners);
+  const auto counters = dataplane_.read_counters();
+  if (counters) traffic_.update(*counters, owners);
+  // A table that is gone is made again, and nothing was counted meanwhile.
+  const bool well = counters || counters.error().code == ErrorCode::kNotFound;
+  counters_problem_ = well ? "" : counters.error().message;
 }
 
 std::set<std::string> KernelView::drain(Touched& touched) {

@@ -215,6 +215,12 @@ void Reconciler::sample_device(Instant now) {
     kernel_.traffic().update_tunnels(kernel_.mirror().peers(), model_.owners_of_keys());
     model_.observe(kernel_.mirror(), kernel_.traffic().all(NftSet::kTxWireguard), now);
   }
+  if (const std::string& why = kernel_.counters_problem(); !why.empty()) {
+    problems_.note("counters", why + ": the bytes that are shown are old");
+    metrics_.count_error("read-counters");
+  } else {
+    problems_.clear("counters");
+  }
   if (!touched.peers.empty() || (was_right && !device_is_right())) drift_.compared(touched);
   touched_.merge(touched);
   sample_now_ = false;
