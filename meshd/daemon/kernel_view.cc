@@ -80,6 +80,10 @@ Result<void> KernelView::read_all(Touched& touched) {
   auto elements = dataplane_.read_elements();
   if (elements || elements.error().code == ErrorCode::kNotFound)
     mirror_.set_elements(elements ? std::optional(*elements) : std::nullopt, touched);
+  // A kernel that has no nf_tables says so when the table is made.
+  const bool well = elements || elements.error().code == ErrorCode::kNotFound ||
+                    elements.error().code == ErrorCode::kUnsupported;
+  elements_problem_ = well ? "" : elements.error().message;
   touched.everything = true;
   return read_link_settings();
 }

@@ -195,6 +195,12 @@ void Reconciler::read_kernel(Instant now) {
     return;
   }
   problems_.clear("kernel");
+  if (const std::string& why = kernel_.elements_problem(); !why.empty()) {
+    problems_.note("nftables dump", why + ": what others change in the table is not found");
+    metrics_.count_error("read-elements");
+  } else {
+    problems_.clear("nftables dump");
+  }
   read_pause_.reset();
   touched_.merge(touched);
   drift_.compared(touched);
