@@ -232,6 +232,9 @@ class Planner {
     if (touched_.everything) {
       for (const auto& [key, route] : desired_.routes()) keys.insert(key);
       for (const auto& [key, route] : mirror_.routes()) keys.insert(key);
+    } else if (rules_stand() && !superfluous_rules().empty()) {
+      for (const auto& [key, route] : mirror_.routes())
+        if (!desired_.device().tables.contains(key.table)) keys.insert(key);
     }
     // Backwards, so that a prefix's guard (the worst metric) is put before its route, and goes
     // before it: a guard alone would drop what the main table could carry.
@@ -244,6 +247,7 @@ class Planner {
     const bool present = found != mirror_.routes().end();
     if (wanted == desired_.routes().end()) {
       if (!present || !limits_.may_remove) return;
+      if (!desired_.device().tables.contains(key.table) && !rules_stand()) return;
       if (found->second.protocol != kProtocol && !leads_astray(key)) return;
       const Step step = !desired_.device().tables.contains(key.table) ? kOldTables
                         : found->second.type == RouteType::kUnicast   ? kStopSending
@@ -292,10 +296,27 @@ class Planner {
     const std::vector<Rule>& want = desired_.device().rules;
     for (const Rule& rule : want)
       if (!mirror_.rules().contains(rule)) add(kRules, "", PutRule{rule});
-    if (!limits_.may_remove) return;
-    for (const Rule& rule : mirror_.rules())
-      if (rule.protocol == kProtocol && std::find(want.begin(), want.end(), rule) == want.end())
-        add(kClearing, "", RemoveRule{rule});
+    // Where a rule could not be put, an old one that leads into the mesh is all there is.
+    if (!limits_.may_remove || !rules_stand()) return;
+    for (const Rule& rule : superfluous_rules()) add(kClearing, "", RemoveRule{rule});
+  }
+
+  bool rules_stand() const {
+    const std::vector<Rule>& want = desired_.device().rules;
+    return std::all_of(want.begin(), want.end(),
+                       [&](const Rule& rule) { return mirror_.rules().contains(rule); });
+  }
+
+  // Ours, of another configuration.
+  std::vector<Rule> superfluous_rules() const {
+    const std::vector<Rule>& want = desired_.device().rules;
+    std::vector<Rule> rules;
+    std::copy_if(mirror_.rules().begin(), mirror_.rules().end(), std::back_inserter(rules),
+                 [&](const Rule& rule) {
+                   return rule.protocol == kProtocol &&
+                          std::find(want.begin(), want.end(), rule) == want.end();
+                 });
+    return rules;
   }
 
   const Desired& desired_;

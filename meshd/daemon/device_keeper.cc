@@ -75,7 +75,10 @@ bool DeviceKeeper::release(const Config& config, Instant now) {
 
 void DeviceKeeper::look_again() {
   release_again_.reset();
-  if (!std::exchange(released_, false)) return;
+  if (!std::exchange(released_, false)) {
+    problems_.clear(kPlace);  // it was not taken down, and need not be
+    return;
+  }
   known_ = false;
   retry_at_ = {};
 }

@@ -13,12 +13,21 @@ void Diversions::look(const MeshModel& model, const Mirror& mirror) {
     if (rule.protocol != kProtocol && rule.priority > 0 && rule.priority < local.rule_priority)
       before_ours.insert(rule.priority);
   int lookups = 0;
+  std::string unknown;
   for (const auto& [node, peer] : model.peers()) {
     if (before_ours.empty() || local.device_index == 0) break;
     if (peer.decision().path != Path::kWireguard || peer.accepted().cidrs.empty()) continue;
     if (++lookups > kMostLookups) break;
     const auto way = dataplane_.lookup(peer.accepted().cidrs.front().base(), 0);
+    if (!way) unknown = way.error().message;
     if (way && way->oif != local.device_index) nodes_.insert(node);
+  }
+  if (unknown.empty()) {
+    problems_.clear("route lookup");
+  } else {
+    problems_.note("route lookup", fmt::format("whether a policy rule of somebody else leads "
+                                               "packets past the mesh cannot be told: {}",
+                                               unknown));
   }
   report(before_ours);
 }

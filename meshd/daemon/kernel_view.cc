@@ -80,6 +80,10 @@ Result<void> KernelView::read_all(Touched& touched) {
   auto elements = dataplane_.read_elements();
   if (elements || elements.error().code == ErrorCode::kNotFound)
     mirror_.set_elements(elements ? std::optional(*elements) : std::nullopt, touched);
+  // A kernel that has no nf_tables says so when the table is made.
+  const bool well = elements || elements.error().code == ErrorCode::kNotFound ||
+                    elements.error().code == ErrorCode::kUnsupported;
+  elements_problem_ = well ? "" : elements.error().message;
   touched.everything = true;
   return read_link_settings();
 }
@@ -94,7 +98,11 @@ Result<void> KernelView::sample(const std::map<NftElement, std::string>& owners,
 
 void KernelView::read_counters(const std::map<NftElement, std::string>& owners) {
   if (!mirror_.ruleset_installed()) return;
-  if (auto counters = dataplane_.read_counters()) traffic_.update(*counters, owners);
+  const auto counters = dataplane_.read_counters();
+  if (counters) traffic_.update(*counters, owners);
+  // A table that is gone is made again, and nothing was counted meanwhile.
+  const bool well = counters || counters.error().code == ErrorCode::kNotFound;
+  counters_problem_ = well ? "" : counters.error().message;
 }
 
 std::set<std::string> KernelView::drain(Touched& touched) {

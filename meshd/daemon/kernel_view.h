@@ -24,6 +24,10 @@ class KernelView {
   Result<void> sample(const std::map<NftElement, std::string>& owners, Touched& touched);
   // Counters alone, before elements go.
   void read_counters(const std::map<NftElement, std::string>& owners);
+  // Why the bytes that are shown are old; "" when they are not.
+  const std::string& counters_problem() const { return counters_problem_; }
+  // Why the table's elements are not compared; "" when they are.
+  const std::string& elements_problem() const { return elements_problem_; }
   // All events that wait. Returns the kinds of objects that were changed by somebody else.
   std::set<std::string> drain(Touched& touched);
   // What an acknowledged operation made of the kernel.
@@ -50,6 +54,8 @@ class KernelView {
   std::set<std::uint32_t> tables_;
   std::set<std::uint32_t> old_tables_;  // of an earlier configuration
   Mirror mirror_;
+  std::string counters_problem_;
+  std::string elements_problem_;
   Traffic traffic_;
   Duration sample_cost_{};
   Duration comparison_cost_{};

@@ -210,6 +210,12 @@ void Reconciler::read_kernel(Instant now) {
     return;
   }
   problems_.clear("kernel");
+  if (const std::string& why = kernel_.elements_problem(); !why.empty()) {
+    problems_.note("nftables dump", why + ": what others change in the table is not found");
+    metrics_.count_error("read-elements");
+  } else {
+    problems_.clear("nftables dump");
+  }
   read_pause_.reset();
   touched_.merge(touched);
   drift_.compared(touched);
@@ -229,6 +235,12 @@ void Reconciler::sample_device(Instant now) {
     problems_.clear("device dump");
     kernel_.traffic().update_tunnels(kernel_.mirror().peers(), model_.owners_of_keys());
     model_.observe(kernel_.mirror(), kernel_.traffic().all(NftSet::kTxWireguard), now);
+  }
+  if (const std::string& why = kernel_.counters_problem(); !why.empty()) {
+    problems_.note("counters", why + ": the bytes that are shown are old");
+    metrics_.count_error("read-counters");
+  } else {
+    problems_.clear("counters");
   }
   if (!touched.peers.empty() || (was_right && !device_is_right())) drift_.compared(touched);
   touched_.merge(touched);
