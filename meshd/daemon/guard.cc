@@ -55,6 +55,7 @@ Result<GuardOutcome> hold_closed(Dataplane& dataplane, const Config& config,
 
   MeshModel model;
   model.set_local(local_at_boot(dataplane, config, kernel.mirror(), own_key), now);
+  remember_snapshot(model, snapshot);
   restore_snapshot(model, snapshot, now);
   model.adopt(kernel.mirror(), now);
   Desired desired;
@@ -63,7 +64,8 @@ Result<GuardOutcome> hold_closed(Dataplane& dataplane, const Config& config,
   GuardOutcome outcome;
   std::set<std::string> required;
   for (const auto& [node, peer] : model.peers())
-    if (peer.mode(model.local()) == Mode::kRequire) required.insert(node);
+    if (peer.mode(model.local()) == Mode::kRequire || peer.held(model.local()))
+      required.insert(node);
   outcome.closed.assign(required.begin(), required.end());
   if (required.empty()) return outcome;
 

@@ -55,6 +55,15 @@ void restore_snapshot(MeshModel& model, const Snapshot& snapshot, Instant now) {
   model.restore(records, std::move(proven), snapshot.own_labels, now);
 }
 
+void remember_snapshot(MeshModel& model, const Snapshot& snapshot) {
+  std::vector<MeshModel::Remembered> nodes;
+  for (const SnapshotNode& node : snapshot.nodes) {
+    nodes.push_back({node.record, node.memory, node.gone});
+    if (node.proven) nodes.back().memory.proven = node.proven;
+  }
+  model.remember(std::move(nodes));
+}
+
 StoreIdentity store_identity(const Config& config) {
   StoreIdentity identity{std::string(to_string(config.store.type)), "", config.node.name};
   switch (config.store.type) {
@@ -105,13 +114,7 @@ StoreUpdate SnapshotKeeper::vanished(const StoreUpdate& answer) const {
 }
 
 void SnapshotKeeper::tell(MeshModel& model) const {
-  if (!port_.found) return;
-  std::vector<MeshModel::Remembered> nodes;
-  for (const SnapshotNode& node : port_.found->nodes) {
-    nodes.push_back({node.record, node.memory, node.gone});
-    if (node.proven) nodes.back().memory.proven = node.proven;
-  }
-  model.remember(std::move(nodes));
+  if (port_.found) remember_snapshot(model, *port_.found);
 }
 
 void SnapshotKeeper::on_store_update(const StoreUpdate& update) {

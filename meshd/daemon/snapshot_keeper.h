@@ -32,6 +32,8 @@ StoreIdentity store_identity(const Config& config);
 
 // Gives the model the records of the snapshot, as of a store that does not answer.
 void restore_snapshot(MeshModel& model, const Snapshot& snapshot, Instant now);
+// Tells the model who was encrypted in an earlier run; before any record.
+void remember_snapshot(MeshModel& model, const Snapshot& snapshot);
 
 class SnapshotKeeper {
  public:

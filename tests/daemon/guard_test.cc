@@ -59,6 +59,20 @@ TEST_F(Guard, AfterABootItClosesWhatMustEncryptAndNothingElse) {
   EXPECT_FALSE(rig.kernel.has_device());
 }
 
+TEST_F(Guard, ThePoliciesOfTheSnapshotSayWhatMustEncrypt) {
+  rig.reboot();
+  rig.snapshot->policies.push_back({"everything", 10, "all()", "all()", PolicyAction::kRequire});
+  EXPECT_THAT(hold().closed, ElementsAre("b", "c", "d"));
+  EXPECT_EQ(rig.kernel.way_of(ip("10.4.0.7")), RouteType::kUnreachable);
+}
+
+TEST_F(Guard, WhereWithdrawalIsNotAllowedItClosesWhoeverWasEncrypted) {
+  rig.reboot();
+  rig.config.encryption.allow_withdrawal = false;
+  EXPECT_THAT(hold().closed, ElementsAre("b", "c", "d"));
+  EXPECT_EQ(rig.kernel.way_of(ip("10.4.0.7")), RouteType::kUnreachable);
+}
+
 TEST_F(Guard, AgainItWritesNothingAndMeshdAdoptsWhatItMade) {
   rig.reboot();
   EXPECT_GT(hold().operations, 0U);
