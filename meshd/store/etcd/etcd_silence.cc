@@ -49,7 +49,7 @@ std::optional<MonotonicTime> EtcdSilence::due() const {
   return first->second;
 }
 
-Result<void> EtcdSilence::write(EtcdClient& client, const EtcdView& view, Instant now) {
+Result<void> EtcdSilence::remove_forgotten(EtcdClient& client, const EtcdView& view) {
   while (!to_forget_.empty()) {
     const std::string node = *to_forget_.begin();
     to_forget_.erase(to_forget_.begin());
@@ -57,6 +57,10 @@ Result<void> EtcdSilence::write(EtcdClient& client, const EtcdView& view, Instan
     if (auto done = remove(client, view, node); !done && is_connection_error(done.error()))
       return done;
   }
+  return {};
+}
+
+Result<void> EtcdSilence::write(EtcdClient& client, const EtcdView& view, Instant now) {
   for (auto& [node, time] : unmarked_) {
     if (time > now.monotonic) continue;
     const EtcdView::Record* record = view.node(node);

@@ -29,9 +29,12 @@ class EtcdSilence {
   void look(const EtcdView& view, const std::string& own, MonotonicTime now);
   void forget(const std::string& node) { to_forget_.insert(node); }
 
-  // Writes what is due.
+  // Removes those that are to be forgotten, if they are still as `view` has them: as they were when
+  // somebody chose them.
+  Result<void> remove_forgotten(EtcdClient& client, const EtcdView& view);
+  // Writes the marks that are due.
   Result<void> write(EtcdClient& client, const EtcdView& view, Instant now);
-  std::optional<MonotonicTime> due() const;  // when write() should be called next
+  std::optional<MonotonicTime> due() const;  // when there is work next
 
  private:
   Result<void> mark(EtcdClient& client, const std::string& node, std::int64_t revision,

@@ -172,6 +172,12 @@ class EtcdStore::Worker {
   // ---- attached ----
 
   void follow() {
+    // Before the news: who is to be forgotten was chosen by what has been delivered.
+    if (auto removed = silence_.remove_forgotten(*client_, view_); !removed) {
+      recover({removed.error()});
+      if (watch_) deliver(view_.take(/*complete=*/false));
+      return;
+    }
     EtcdWatch::News news = watch_->take();
     for (const auto& response : news.responses) apply(response);
     if (news.end)
