@@ -88,6 +88,7 @@ TEST_P(StoreContract, ManyWritesEndInWhatWasWrittenLast) {
 }
 
 TEST_P(StoreContract, ANodeThatIsStartedAgainHasWhatHappenedMeanwhileAndWritesOnlyWhatDiffers) {
+  store_->admit("node-a");
   {
     ObservedStore client(store_->client());
     client->publish(example_record("node-a"));
