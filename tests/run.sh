@@ -177,7 +177,7 @@ lab() { # SUITE BUILD
 # Emulation is slow: the quick tier leaves out what does not depend on the kind of WireGuard and has run natively.
 kernel_programs() { echo wireguard_kernel_test lab_test; ! $matrix || echo dataplane_system_test; }
 # The servers of stores are not in the machine, and do not depend on the kernel.
-kernel_filter() { $matrix && echo '-*OnEtcd.*:*OnKubernetes.*' || echo '-*OnEtcd.*:*OnKubernetes.*:Matrix/*:*Hostile.*:Demo.*:Infrastructure.*:ChaosRun.*:Fault*:Judge*:Order*:Growth*:*Mtu.AHop*'; }
+kernel_filter() { $matrix && echo '-*OnEtcd.*:*OnKubernetes.*' || echo '-*OnEtcd.*:*OnKubernetes.*:Matrix/*:*Hostile.*:Demo.*:Infrastructure.*:ChaosRun.*:Fault*:Judge*:Order*:Growth*:*Mtu.AHop*:*Leak*:*Services.*:*Policy.*:*Accounts.*:*Failsafe.*:*HostTraffic.UnderRequire*'; }
 
 # The programs whose tests need a kernel with WireGuard, on such a kernel.
 on_the_kernel() { # KERNEL BUILD
