@@ -102,7 +102,8 @@ Result<void> Daemon::open() {
   options.publish = [this](NodeRecord record) { store_->publish(std::move(record)); };
   options.forget = [this](const std::string& node) { store_->forget(node); };
   options.report = [this](std::shared_ptr<const Status> status) {
-    status_.store(std::move(status));
+    const std::lock_guard lock(status_mutex_);
+    status_.swap(status);  // the old one ends outside of the lock, with the argument
   };
   options.snapshots = open_snapshots();
   options.traffic = open_counts();
@@ -265,7 +266,10 @@ Result<std::string> Daemon::reload() {
 
 // --- the API's threads ---
 
-std::shared_ptr<const Status> Daemon::status() { return status_.load(); }
+std::shared_ptr<const Status> Daemon::status() {
+  const std::lock_guard lock(status_mutex_);
+  return status_;
+}
 
 ServiceHealth Daemon::health() {
   const MonotonicTime last{Duration(last_pass_.load())};

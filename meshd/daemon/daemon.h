@@ -62,7 +62,10 @@ class Daemon final : private ApiBackend {
   std::filesystem::path config_file_;
   PrivateKey key_;
   SystemClock clock_;
-  std::atomic<std::shared_ptr<const Status>> status_;
+  // Not std::atomic<std::shared_ptr>: that of GCC 12 lets go of its lock in load() without ordering
+  // the read before it, a race that TSan sees.
+  std::mutex status_mutex_;
+  std::shared_ptr<const Status> status_;
   std::atomic<std::int64_t> last_pass_{0};  // steady clock, nanoseconds
   std::atomic<bool> stopping_{false};
   std::mutex ready_mutex_;  // guards not_ready_ alone
