@@ -54,8 +54,11 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       counts_(std::move(options_.traffic), kernel_.traffic(), problems_),
       drift_(metrics) {
   set_scope();
+  LocalNode local = local_from_config(config_);
+  local.nft = dataplane_.nft_expressions(nft_spec(local).uses());
+  kernel_.want(nft_spec(local));
   // Whose record is mine must be known before the first one comes.
-  model_.set_local(local_from_config(config_), clock_.now());
+  model_.set_local(std::move(local), clock_.now());
   model_.remember_policies(snapshots_.policies());
   snapshots_.tell(model_);
 }
@@ -258,6 +261,7 @@ void Reconciler::sample_device(Instant now) {
     kernel_.traffic().update_tunnels(kernel_.mirror().peers(), model_.owners_of_keys());
     model_.observe(kernel_.mirror(), kernel_.traffic().all(NftSet::kTxWireguard), now);
   }
+  if (kernel_.counted()) counters_read_ = now.wall;
   if (const std::string& why = kernel_.counters_problem(); !why.empty()) {
     problems_.note("counters", why + ": the bytes that are shown are old");
     metrics_.count_error("read-counters");
@@ -285,6 +289,7 @@ bool Reconciler::device_is_right() const {
 void Reconciler::update_local(Instant now) {
   LocalNode local = local_from_config(config_);
   local.former_ports = former_ports_.at(now.monotonic);
+  local.nft = dataplane_.nft_expressions(nft_spec(local).uses());
   const Mirror& mirror = kernel_.mirror();
   if (config_.store.type == StoreType::kKubernetes)
     fill_from_node_object(local, model_.own_record(), model_.local(), mirror, problems_);
@@ -326,8 +331,7 @@ void Reconciler::decide(Instant now) {
   if (!device_problem_.empty())
     local.backend = device_.choice().backend;  // not used by peers, still to be put right
   DesiredDevice device = desired_device(local, true);
-  if (decided_ && device.nft != desired_.device().nft)
-    kernel_.forget_ruleset(desired_.elements(), touched_);
+  kernel_.want(device.nft);
   desired_.set_device(std::move(device));
   decided_ = true;
   touched_.merge(held_.touched());
@@ -348,10 +352,11 @@ void Reconciler::execute(const Plan& plan, Instant now) {
   touched_ = nothing_touched();
   // Elements take their counters with them.
   const bool counters_go = std::any_of(plan.begin(), plan.end(), [](const Operation& operation) {
+    const auto* install = std::get_if<InstallRuleset>(&operation.act);
     return std::holds_alternative<RemoveElement>(operation.act) ||
-           std::holds_alternative<InstallRuleset>(operation.act);
+           (install != nullptr && !install->keep_sets);
   });
-  if (counters_go) kernel_.read_counters(desired_.elements());
+  if (counters_go) (void)kernel_.read_counters(desired_.elements());
   std::vector<Result<void>> results;
   if (!plan.empty()) {
     metrics_.count_operations(plan.size());
@@ -374,6 +379,13 @@ void Reconciler::acknowledge(const Plan& plan, const std::vector<Result<void>>& 
     log::debug("did", {{"operation", to_string(plan[i])},
                        {"error", results[i] ? "" : results[i].error().message}});
     if (results[i]) kernel_.acknowledge(plan[i]);
+    const auto* install = std::get_if<InstallRuleset>(&plan[i].act);
+    if (results[i] || install == nullptr || !install->keep_sets) continue;
+    // Whatever is in the way, a table made anew is not.
+    log::warn("the rules of nftables could not be replaced; making the table anew",
+              {{"reason", results[i].error().message}});
+    kernel_.forget_nftables(touched_);
+    again_at_once_ = true;
   }
 }
 
@@ -496,7 +508,8 @@ void Reconciler::tell_downgrades(const std::map<std::string, Reason>& downgrades
 std::string Reconciler::why_not_ready() const {
   if (!model_.store_answered()) return "the store has not answered yet";
   if (!adopted_) return problems_.empty() ? "the kernel has not been read yet" : problems_.first();
-  if (!held_.only_counting()) return held_.problems().begin()->second;
+  if (!held_.only_counting() || (held_.nftables_missing() && model_.must_close()))
+    return held_.problems().begin()->second;
   // What cannot be read may be in any state.
   for (const char* place : {"device", "device dump", "kernel"})
     if (const std::string* problem = problems_.at(place)) return *problem;
@@ -546,9 +559,12 @@ void Reconciler::make_report(Instant now) {
                       options_.version};
   inputs.store = {std::string(to_string(config_.store.type)), store_in_sync_, store_changed_,
                   store_error_, snapshots_.in_force()};
+  inputs.counters_read = counters_read_;
   inputs.drain = drain_.status(model_, store_in_sync_, now.monotonic);
   inputs.diverted = diversions_.nodes();
   if (std::string warning = snapshots_.warning(now.wall); !warning.empty())
+    inputs.warnings.push_back(std::move(warning));
+  for (std::string& warning : left_out_of(desired_.device().nft))
     inputs.warnings.push_back(std::move(warning));
   inputs.paths = options_.paths;
   options_.report(std::make_shared<const Status>(make_status(inputs)));

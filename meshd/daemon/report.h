@@ -28,6 +28,7 @@ struct ReportInputs {
   std::vector<std::string> warnings;
   std::string version;
   DrainStatus drain = {};
+  std::optional<WallTime> counters_read = {};
   std::set<std::string> diverted = {};  // nodes whose packets another's rule leads past the mesh
   const PathProber* paths = nullptr;
 };
