@@ -51,8 +51,10 @@ class StoreBehindPeer : public MeshTest {
     ASSERT_TRUE(lab.wait_all_encrypted({}, kSoon))
         << lab.diagnosis() << read_file(host.directory() + "/etcd.log");
     for (auto& node : lab.nodes())
-      for (auto& peer : lab.nodes())
-        if (node != peer) ASSERT_TRUE(wait_for_hosts(*node, peer->name()));
+      for (auto& peer : lab.nodes()) {
+        if (node == peer) continue;
+        ASSERT_TRUE(wait_for_hosts(*node, peer->name())) << node->name() << ", " << peer->name();
+      }
   }
   [[nodiscard]] static bool wait_for_hosts(Node& node, const std::string& peer) {
     return wait_until([&] { return node.peer(peer).value("hostPath", "") == "wireguard"; }, kSoon);
