@@ -26,6 +26,8 @@ class KernelView {
   bool counted() const { return counted_; }
   // Counters alone, before elements go. Whether they could be read.
   bool read_counters(const std::map<NftElement, std::string>& owners);
+  // The table is there, and what it counts could be read.
+  bool counts() const { return mirror_.has_sets() && counters_problem_.empty(); }
   // Why the bytes that are shown are old; "" when they are not.
   const std::string& counters_problem() const { return counters_problem_; }
   // Why the table's elements are not compared; "" when they are.

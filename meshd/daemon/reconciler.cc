@@ -259,7 +259,8 @@ void Reconciler::sample_device(Instant now) {
     device_unread_since_.reset();
     unread_pause_.reset();
     kernel_.traffic().update_tunnels(kernel_.mirror().peers(), model_.owners_of_keys());
-    model_.observe(kernel_.mirror(), kernel_.traffic().all(NftSet::kTxWireguard), now);
+    const auto inner_tx = kernel_.traffic().all(NftSet::kTxWireguard);
+    model_.observe(kernel_.mirror(), kernel_.counts() ? &inner_tx : nullptr, now);
   }
   if (kernel_.counted()) counters_read_ = now.wall;
   if (const std::string& why = kernel_.counters_problem(); !why.empty()) {
@@ -544,7 +545,7 @@ void Reconciler::make_report(Instant now) {
   for (const auto& [node, peer] : model_.peers()) nodes.insert(node);
   // Before the store has answered, who is not among the peers may be yet.
   if (model_.store_answered()) kernel_.traffic().keep_only(nodes);
-  diversions_.look(model_, kernel_.mirror());
+  diversions_.look(model_, kernel_.mirror(), kernel_.traffic(), now.monotonic);
   ReportInputs inputs{config_,
                       model_,
                       kernel_.mirror(),
@@ -562,6 +563,7 @@ void Reconciler::make_report(Instant now) {
   inputs.counters_read = counters_read_;
   inputs.drain = drain_.status(model_, store_in_sync_, now.monotonic);
   inputs.diverted = diversions_.nodes();
+  inputs.leaking = diversions_.leaking();
   if (std::string warning = snapshots_.warning(now.wall); !warning.empty())
     inputs.warnings.push_back(std::move(warning));
   for (std::string& warning : left_out_of(desired_.device().nft))
