@@ -119,7 +119,8 @@ class Planner {
       add(kRuleset, kNftables, InstallRuleset{desired_.device().nft, mirror_.has_sets()});
     const bool everything = touched_.everything || !mirror_.has_sets();
     const auto& want = desired_.elements();
-    const auto& have = mirror_.elements();
+    const std::set<NftElement> none;
+    const auto& have = mirror_.has_sets() ? mirror_.elements() : none;
     const auto plan_element = [&](const NftElement& element) {
       const auto wanted = want.find(element);
       const bool present = have.contains(element);
