@@ -94,7 +94,8 @@ class MeshModel {
   bool has_records() const { return store_answered_ || restored_; }
   // Of some peer nothing may go, or be taken, in plaintext.
   bool must_close() const;
-  bool unsettled() const { return !due_.empty(); }  // somebody waits for a handshake
+  std::size_t to_decide() const { return dirty_.size(); }  // nodes that settle() will look at
+  bool unsettled() const { return !due_.empty(); }         // somebody waits for a handshake
 
  private:
   struct Adopted {
