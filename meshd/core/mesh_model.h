@@ -111,6 +111,7 @@ class MeshModel {
   void apply_change(const StoreChange& change, MonotonicTime now);
   void record_is_gone(const std::string& node, MonotonicTime now);
   void forget(const std::string& node);
+  void erase(std::map<std::string, Peer>::iterator peer);
   std::size_t apply_policies(const StoreUpdate& update);
   // Gives the peers what the policies say of them now.
   void refresh_policies();
