@@ -7,7 +7,7 @@
 #include <sstream>
 #include <string>
 
-namespace mesh::testing {
+namespace mesh::test {
 
 inline bool is_required(const std::string& what) {
   const char* list = std::getenv("MESHD_TESTS_REQUIRE");
@@ -17,12 +17,12 @@ inline bool is_required(const std::string& what) {
   return false;
 }
 
-}  // namespace mesh::testing
+}  // namespace mesh::test
 
 // In a function that returns nothing: ends the test here, as skipped or as failed.
 #define SKIP_UNLESS_REQUIRED(what, why)                         \
   do {                                                          \
-    if (::mesh::testing::is_required(what))                     \
+    if (::mesh::test::is_required(what))                     \
       FAIL() << (why) << ", and " << (what) << " are required"; \
     GTEST_SKIP() << (why);                                      \
   } while (false)

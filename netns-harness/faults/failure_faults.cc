@@ -131,7 +131,7 @@ Fault frozen() {
 // Every node's clock, as a time server steps it: what is measured by the wall clock (the age of a
 // handshake, WireGuard's time stamps) must not be taken for time that passed.
 Fault wall_clock() {
-  constexpr std::chrono::seconds kStep(20);
+  static constexpr std::chrono::seconds kStep(20);
   Fault fault = failure("wall clock set back by 20 s, and 2 s later forward again", "");
   fault.inject = [](Bench&) { step_wall_clock(-kStep); };
   fault.lasts = 2 * kSecond;
