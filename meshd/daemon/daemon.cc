@@ -196,8 +196,10 @@ Result<void> Daemon::run() {
   for (const int signal : {SIGTERM, SIGINT})
     if (auto watched = loop_->on_signal(signal, stop); !watched) return watched;
   if (auto watched = loop_->on_signal(SIGHUP, [this] { (void)reload(); }); !watched) return watched;
-  if (auto watched = loop_->on_readable(dataplane_->event_fd(), [this] { act(); }); !watched)
-    return watched;
+  const auto hear = [this] {
+    if (reconciler_->on_kernel_events()) act();
+  };
+  if (auto watched = loop_->on_readable(dataplane_->event_fd(), hear); !watched) return watched;
   const auto measure = [this] {
     if (paths_->run()) act();
   };
