@@ -124,7 +124,8 @@ std::string Claims::why_cidr_refused(const std::string& node, const Cidr& cidr) 
                 holder_of(cidr_holders_, cidr), [&](const std::string& other) {
                   return other == node || why_cidr_impossible(other, cidr).empty();
                 });
-  return *owner == node ? "" : fmt::format("{} claims it too and keeps it", *owner);
+  return owner == nullptr || *owner == node ? ""
+                                            : fmt::format("{} claims it too and keeps it", *owner);
 }
 
 // What stands against an address whoever else claims it.
@@ -159,7 +160,8 @@ std::string Claims::why_address_refused(const std::string& node, const IpAddress
                       });
     if (owner != nullptr) break;
   }
-  return *owner == node ? "" : fmt::format("{} claims it too and keeps it", *owner);
+  return owner == nullptr || *owner == node ? ""
+                                            : fmt::format("{} claims it too and keeps it", *owner);
 }
 
 Accepted Claims::resolve(const std::string& node) const {

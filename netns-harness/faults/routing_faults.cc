@@ -57,7 +57,7 @@ Fault rival_rule() {
   fault.encrypted = false;
   fault.counted = false;
   fault.leak = Cost::kMeasured;
-  fault.ceiling->leaked = 800;
+  fault.ceiling = {.lost = 0, .leaked = 800, .right_after = milliseconds(2000)};
   fault.undo = [](Bench& bench) { (void)bench.b().run({"ip", "rule", "del", "pref", "50"}); };
   return fault;
 }
