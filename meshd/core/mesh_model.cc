@@ -296,7 +296,7 @@ void MeshModel::adopt_remembered(const Mirror& mirror) {
 
 bool MeshModel::key_is_known(const PublicKey& key) const { return key_of_.contains(key); }
 
-void MeshModel::observe(const Mirror& mirror, const std::map<std::string, std::uint64_t>& inner_tx,
+void MeshModel::observe(const Mirror& mirror, const std::map<std::string, std::uint64_t>* inner_tx,
                         Instant now) {
   for (const auto& [key, node] : key_of_) {
     const auto peer = peers_.find(node);
@@ -306,8 +306,11 @@ void MeshModel::observe(const Mirror& mirror, const std::map<std::string, std::u
     if (const auto found = mirror.peers().find(key); found != mirror.peers().end()) {
       sample.last_handshake = found->second.last_handshake;
       sample.rx_bytes = found->second.rx_bytes;
+      sample.tx_bytes = found->second.tx_bytes;
     }
-    if (const auto sent = inner_tx.find(node); sent != inner_tx.end())
+    if (inner_tx == nullptr)
+      sample.inner_tx_bytes.reset();
+    else if (const auto sent = inner_tx->find(node); sent != inner_tx->end())
       sample.inner_tx_bytes = sent->second;
     const bool had_deadline = peer->second.deadline(local_, now.monotonic).has_value();
     const bool changed = peer->second.observe(key, sample);

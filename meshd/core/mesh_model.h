@@ -51,8 +51,8 @@ class MeshModel {
   // which key, and who is already sent to through WireGuard.
   void adopt(const Mirror& mirror, Instant now);
   // Handshakes and bytes of all keys in the device; `inner_tx` is our own count of inner bytes
-  // sent, per node.
-  void observe(const Mirror& mirror, const std::map<std::string, std::uint64_t>& inner_tx,
+  // sent, per node; null: nothing counts them.
+  void observe(const Mirror& mirror, const std::map<std::string, std::uint64_t>* inner_tx,
                Instant now);
   // What the way to a peer was found to carry; see Peer::set_path.
   void set_path(const std::string& node, std::optional<MeasuredPath> path);

@@ -24,6 +24,8 @@ class KernelView {
   Result<void> sample(const std::map<NftElement, std::string>& owners, Touched& touched);
   // Counters alone, before elements go.
   void read_counters(const std::map<NftElement, std::string>& owners);
+  // The table is there, and what it counts could be read.
+  bool counts() const { return mirror_.ruleset_installed() && counters_problem_.empty(); }
   // Why the bytes that are shown are old; "" when they are not.
   const std::string& counters_problem() const { return counters_problem_; }
   // Why the table's elements are not compared; "" when they are.

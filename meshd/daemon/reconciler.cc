@@ -256,7 +256,8 @@ void Reconciler::sample_device(Instant now) {
     device_unread_since_.reset();
     unread_pause_.reset();
     kernel_.traffic().update_tunnels(kernel_.mirror().peers(), model_.owners_of_keys());
-    model_.observe(kernel_.mirror(), kernel_.traffic().all(NftSet::kTxWireguard), now);
+    const auto inner_tx = kernel_.traffic().all(NftSet::kTxWireguard);
+    model_.observe(kernel_.mirror(), kernel_.counts() ? &inner_tx : nullptr, now);
   }
   if (const std::string& why = kernel_.counters_problem(); !why.empty()) {
     problems_.note("counters", why + ": the bytes that are shown are old");
@@ -531,7 +532,7 @@ void Reconciler::make_report(Instant now) {
   for (const auto& [node, peer] : model_.peers()) nodes.insert(node);
   // Before the store has answered, who is not among the peers may be yet.
   if (model_.store_answered()) kernel_.traffic().keep_only(nodes);
-  diversions_.look(model_, kernel_.mirror());
+  diversions_.look(model_, kernel_.mirror(), kernel_.traffic(), now.monotonic);
   ReportInputs inputs{config_,
                       model_,
                       kernel_.mirror(),
@@ -548,6 +549,7 @@ void Reconciler::make_report(Instant now) {
                   store_error_, snapshots_.in_force()};
   inputs.drain = drain_.status(model_, store_in_sync_, now.monotonic);
   inputs.diverted = diversions_.nodes();
+  inputs.leaking = diversions_.leaking();
   if (std::string warning = snapshots_.warning(now.wall); !warning.empty())
     inputs.warnings.push_back(std::move(warning));
   inputs.paths = options_.paths;
