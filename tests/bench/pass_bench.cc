@@ -3,6 +3,7 @@
 #include <benchmark/benchmark.h>
 
 #include "../daemon/rig.h"
+#include "meshd/daemon/log.h"
 
 namespace mesh::test {
 namespace {
@@ -18,6 +19,7 @@ RecordOf peer_of(int n, bool with_extra_prefix) {
 
 std::unique_ptr<Rig> settled(int peers) {
   auto rig = std::make_unique<Rig>();
+  log::configure(rig->config.log, "a");  // errors alone
   for (int n = 2; n < peers + 2; ++n) {
     rig->kernel.answer(key(n));
     rig->store.put(peer_of(n, false).record());
