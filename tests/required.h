@@ -20,9 +20,8 @@ inline bool is_required(const std::string& what) {
 }  // namespace mesh::test
 
 // In a function that returns nothing: ends the test here, as skipped or as failed.
-#define SKIP_UNLESS_REQUIRED(what, why)                         \
-  do {                                                          \
-    if (::mesh::test::is_required(what))                     \
-      FAIL() << (why) << ", and " << (what) << " are required"; \
-    GTEST_SKIP() << (why);                                      \
+#define SKIP_UNLESS_REQUIRED(what, why)                                                            \
+  do {                                                                                             \
+    if (::mesh::test::is_required(what)) FAIL() << (why) << ", and " << (what) << " are required"; \
+    GTEST_SKIP() << (why);                                                                         \
   } while (false)
