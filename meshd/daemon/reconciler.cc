@@ -1,13 +1,10 @@
 #include "meshd/daemon/reconciler.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "meshd/daemon/local_facts.h"
 #include "meshd/daemon/log.h"
-#include "meshd/daemon/report.h"
 
 namespace mesh {
 namespace {
@@ -19,15 +16,13 @@ constexpr Duration kShortestPause = std::chrono::milliseconds(1);
 // kComparisonShare of a core.
 constexpr Duration kFullComparison = std::chrono::seconds(5);
 constexpr Duration kLongestComparison = std::chrono::seconds(60);
-constexpr int kComparisonShare = 200;
+constexpr int kComparisonShare = 400;
 // WireGuard has no events. Somebody who waits for a handshake makes us look often; a settled mesh,
 // now and then. Either way looking never takes more than one part in kSampleShare of a core, as
 // long as what is seen is young enough to tell who answers.
 constexpr Duration kSampleSettled = std::chrono::seconds(1);
 constexpr Duration kLongestSample = std::chrono::seconds(10);
 constexpr int kSampleShare = 200;
-// A device that is being made again cannot be read for a moment.
-constexpr Duration kUnreadPatience = std::chrono::seconds(5);
 
 Touched nothing_touched() {
   Touched touched;
@@ -164,6 +159,7 @@ void Reconciler::finish() {
 
 MonotonicTime Reconciler::pass() {
   const Instant now = clock_.now();
+  const CpuStopwatch cost;
   gather(now);
   if (adopted_) {
     decide(now);
@@ -177,6 +173,10 @@ MonotonicTime Reconciler::pass() {
     if (drain_.steer(model_, kernel_.mirror(), store_in_sync_, now.monotonic))
       again_at_once_ = true;
   }
+  // What was read, what it was compared with, and the plan.
+  if (std::exchange(compared_, false))
+    next_full_ = now.monotonic +
+                 pause_after(cost.elapsed(), kComparisonShare, kFullComparison, kLongestComparison);
   report(now);
   const Instant end = clock_.now();
   metrics_.observe_reconcile(end.monotonic - now.monotonic);
@@ -213,7 +213,6 @@ void Reconciler::gather(Instant now) {
 }
 
 void Reconciler::read_kernel(Instant now) {
-  const CpuStopwatch cost;
   Touched touched = nothing_touched();
   // Events that came before the dump are part of it; those that come later are applied to it.
   on_kernel_events();
@@ -236,14 +235,8 @@ void Reconciler::read_kernel(Instant now) {
   drift_.compared(touched);
   read_everything_ = false;
   sample_now_ = true;
-  put_off_comparison(now, cost.elapsed());
-  compared_ = true;  // the plan comes on top
-}
-
-void Reconciler::put_off_comparison(Instant now, Duration cost) {
-  comparison_cost_ = cost;
-  next_full_ =
-      now.monotonic + pause_after(cost, kComparisonShare, kFullComparison, kLongestComparison);
+  next_full_ = now.monotonic + kFullComparison;  // or later, by what the pass will have cost
+  compared_ = true;
 }
 
 void Reconciler::sample_device(Instant now) {
@@ -336,9 +329,7 @@ void Reconciler::decide(Instant now) {
   desired_.set_device(std::move(device));
   decided_ = true;
   touched_.merge(held_.touched());
-  const CpuStopwatch cost;
   Plan plan = make_plan(desired_, kernel_.mirror(), touched_, requests, limits(now));
-  if (std::exchange(compared_, false)) put_off_comparison(now, comparison_cost_ + cost.elapsed());
   if (!changed.empty() || !plan.empty()) report_pace_.news();
   kernel_.adopt_endpoints(desired_);
   execute(held_.release(std::move(plan), now.monotonic), now);
@@ -470,108 +461,6 @@ bool Reconciler::record_may_change(Instant now) const {
          kernel_.mirror().index_of(config_.wireguard.interface) != 0;
 }
 
-// --- report ---
-
-void Reconciler::log_changes(const std::vector<std::string>& nodes) {
-  for (const std::string& node : nodes) {
-    const auto found = model_.peers().find(node);
-    if (found == model_.peers().end()) {
-      log::info("peer is gone", {{"peer", node}});
-      continue;
-    }
-    const Decision& decision = found->second.decision();
-    log::info("peer is now", {{"peer", node},
-                              {"state", std::string(to_string(decision.state))},
-                              {"reason", std::string(to_string(decision.reason))},
-                              {"path", std::string(to_string(decision.path))}});
-  }
-}
-
-void Reconciler::tell_downgrades(const std::map<std::string, Reason>& downgrades) {
-  for (const auto& [node, cause] : downgrades) {
-    const auto peer = model_.peers().find(node);
-    const bool gone = peer == model_.peers().end();
-    std::string consequence = gone ? "it has left the mesh" : "it is sent to in plaintext";
-    if (!gone && peer->second.held(model_.local()))
-      consequence =
-          "nothing is sent to it, until it proves a key or an operator allows it: "
-          "meshctl allow-plaintext " +
-          node;
-    log::warn("the peer was encrypted and is so no more",
-              {{"peer", node},
-               {"cause", std::string(to_string(cause))},
-               {"consequence", std::move(consequence)}});
-    metrics_.count_downgrade(to_string(cause));
-    remember_at_once_ = true;
-  }
-}
-
-std::string Reconciler::why_not_ready() const {
-  if (!model_.store_answered()) return "the store has not answered yet";
-  if (!adopted_) return problems_.empty() ? "the kernel has not been read yet" : problems_.first();
-  if (!held_.only_counting() || (held_.nftables_missing() && model_.must_close()))
-    return held_.problems().begin()->second;
-  // What cannot be read may be in any state.
-  for (const char* place : {"device", "device dump", "kernel"})
-    if (const std::string* problem = problems_.at(place)) return *problem;
-  return "";
-}
-
-// What keeps this node from doing its work.
-std::string Reconciler::error(MonotonicTime now) const {
-  if (!device_problem_.empty()) return device_problem_;
-  const std::string* unread = problems_.at("device dump");
-  if (unread == nullptr || now - *device_unread_since_ < kUnreadPatience) return "";
-  return fmt::format(
-      "{}: for {} s nothing is known of the tunnels, whatever is shown of them", *unread,
-      std::chrono::duration_cast<std::chrono::seconds>(now - *device_unread_since_).count());
-}
-
-void Reconciler::report(Instant now) {
-  if (std::string why = why_not_ready(); why != not_ready_) {
-    not_ready_ = std::move(why);
-    report_pace_.news();
-  }
-  if (std::exchange(problems_reported_, problems_.revision()) != problems_.revision())
-    report_pace_.news();
-  if (!report_pace_.due(now.monotonic)) return report_pace_.put_off();
-  const CpuStopwatch cost;
-  make_report(now);
-  report_pace_.made(now.monotonic, cost.elapsed());
-}
-
-void Reconciler::make_report(Instant now) {
-  std::set<std::string> nodes;
-  for (const auto& [node, peer] : model_.peers()) nodes.insert(node);
-  // Before the store has answered, who is not among the peers may be yet.
-  if (model_.store_answered()) kernel_.traffic().keep_only(nodes);
-  diversions_.look(model_, kernel_.mirror(), kernel_.traffic(), now.monotonic);
-  ReportInputs inputs{config_,
-                      model_,
-                      kernel_.mirror(),
-                      kernel_.traffic(),
-                      device_.choice().reason,
-                      {},
-                      drift_.repairs(),
-                      now.wall,
-                      options_.key_created,
-                      error(now.monotonic),
-                      problems_.messages(),
-                      options_.version};
-  inputs.store = {std::string(to_string(config_.store.type)), store_in_sync_, store_changed_,
-                  store_error_, snapshots_.in_force()};
-  inputs.counters_read = counters_read_;
-  inputs.drain = drain_.status(model_, store_in_sync_, now.monotonic);
-  inputs.diverted = diversions_.nodes();
-  inputs.leaking = diversions_.leaking();
-  if (std::string warning = snapshots_.warning(now.wall); !warning.empty())
-    inputs.warnings.push_back(std::move(warning));
-  for (std::string& warning : left_out_of(desired_.device().nft))
-    inputs.warnings.push_back(std::move(warning));
-  inputs.paths = options_.paths;
-  options_.report(std::make_shared<const Status>(make_status(inputs)));
-}
-
 MonotonicTime Reconciler::next_time(Instant now) const {
   MonotonicTime next = std::min(read_everything_ ? read_again_ : next_full_, next_sample_);
   const auto consider = [&](std::optional<MonotonicTime> time) {
@@ -593,28 +482,6 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   consider(report_pace_.next());
   // Whatever is late, the loop breathes.
   return std::max(next, now.monotonic + kShortestPause);
-}
-
-std::string Reconciler::dry_run() {
-  (void)pass();
-  if (!model_.store_answered()) return "the store has not answered: nothing can be planned\n";
-  return dry_run_text_.empty() ? std::string("nothing to do: the kernel is as it should be\n")
-                               : dry_run_text_;
-}
-
-Result<std::string> Reconciler::preview() {
-  if (!adopted_) return make_error(ErrorCode::kUnavailable, "nothing is planned: {}", not_ready_);
-  on_kernel_events();
-  Touched touched;
-  if (auto read = kernel_.read_everything(touched); !read) return read.error();
-  // What it finds is the next pass's to repair.
-  touched_.merge(touched);
-  drift_.compared(touched);
-  std::string text;
-  for (const Operation& operation :
-       make_plan(desired_, kernel_.mirror(), touched, {}, limits(clock_.now())))
-    text += to_string(operation) + "\n";
-  return text.empty() ? std::string("nothing to do: the kernel is as it should be\n") : text;
 }
 
 }  // namespace mesh
