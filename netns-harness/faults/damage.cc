@@ -7,6 +7,7 @@
 
 #include "lab/error.h"
 #include "lab/registry.h"
+#include "lab/wait.h"
 
 namespace mesh::lab {
 namespace {
@@ -51,8 +52,16 @@ std::string published_key(const Lab& lab, const Node& node) {
 
 void rename_device(const Node& node, const std::string& from, const std::string& to) {
   if (node.run({"ip", "link", "set", from, "name", to}).ok()) return;
-  node.network().ip(
-      fmt::format("link set {0} down\nlink set {0} name {1}\nlink set {1} up\n", from, to));
+  // Older kernels rename only what is down, and meshd sets it up again at once: whoever is first.
+  const std::string acts =
+      fmt::format("link set {0} down\nlink set {0} name {1}\nlink set {1} up\n", from, to);
+  Outcome outcome;
+  const auto renamed = [&] {
+    outcome = run({.argv = {"ip", "-batch", "-"}, .place = node.place(), .input = acts});
+    return outcome.ok();
+  };
+  if (!wait_until(renamed, milliseconds(5000)))
+    fail("{}: renaming {}: {}", node.name(), from, outcome.errors);
 }
 
 // Through standard input: a key is in no file and no command line, and in no message.

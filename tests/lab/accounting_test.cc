@@ -74,7 +74,8 @@ TEST_P(Accounts, APeerThatDrainsIsBlockedWhereItMayNotWithdrawUntilAnOperatorAll
   EXPECT_EQ(lab[0].meshctl({"allow-plaintext", "node-x"}).exit_code, 1);
   EXPECT_EQ(lab[0].meshctl({"allow-plaintext", "node-b"}).exit_code, 0);
   EXPECT_TRUE(lab[0].wait_for_state("node-b", "plaintext", kSoon));
-  EXPECT_TRUE(lab[0].workload().reaches(lab[1].workload().address(family())));
+  EXPECT_TRUE(wait_until(
+      [&] { return lab[0].workload().reaches(lab[1].workload().address(family())); }, kSoon));
   EXPECT_GT(capture.between("node-a", "node-b").ab.plaintext, 0U) << "the capture would have seen";
   (void)pinger.stop();
 }

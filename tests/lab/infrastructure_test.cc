@@ -146,7 +146,7 @@ TEST_F(Infrastructure, LossIsCountedExactlyAndInTheDirectionWhereItHappens) {
 TEST_F(Infrastructure, APulledCableStopsTrafficUntilItIsPluggedAgain) {
   Lab& lab = make({.id = {}, .nodes = numbered_nodes(2)});
   const IpAddress target = lab[1].workload().address(Family::kIpv4);
-  EXPECT_TRUE(lab[0].workload().reaches(target));
+  EXPECT_TRUE(wait_until([&] { return lab[0].workload().reaches(target); }, milliseconds(5000)));
   lab.pull_cable(lab[1]);
   EXPECT_FALSE(lab[0].workload().reaches(target, milliseconds(200)));
   lab.plug_cable(lab[1]);
@@ -164,7 +164,9 @@ TEST_F(Infrastructure, TheOutsideClientReachesWorkloadsThroughTheNodeItIsRoutedB
   Lab& lab = make({.id = {}, .nodes = numbered_nodes(2), .outside_client = true});
   lab.outside().network().ip("route add 10.2.0.0/24 via 192.0.2.1\n");
   Capture capture(lab);
-  EXPECT_TRUE(lab.outside().reaches(lab[1].workload().address(Family::kIpv4)));
+  EXPECT_TRUE(
+      wait_until([&] { return lab.outside().reaches(lab[1].workload().address(Family::kIpv4)); },
+                 milliseconds(5000)));
   EXPECT_GT(capture.between("node-a", "node-b").ab.plaintext, 0U);
 }
 

@@ -84,7 +84,8 @@ TEST_P(Policy, RequireBlocksAPlaintextPeerAndDeletingItRestoresThePath) {
   EXPECT_EQ(lab[0].meshctl({"delete", "policy", "p"}).exit_code, 0);
   ASSERT_TRUE(both_say("plaintext", "prefer", ""));
   for (const Family family : families())
-    EXPECT_TRUE(lab[0].workload().reaches(lab[1].workload().address(family)));
+    EXPECT_TRUE(wait_until(
+        [&] { return lab[0].workload().reaches(lab[1].workload().address(family)); }, kSoon));
 }
 
 TEST_P(Policy, ABadOneIsRefusedByMeshctlAndReportedWhenItIsInTheStore) {

@@ -79,7 +79,7 @@ TEST_P(Prefixes, HostsAndRemoteWorkloadsSpeakEncryptedBothWays) {
     const IpAddress workload = lab[1].workload().address(family);
     // The host's own choice of source, its workload-side address, and its underlay address.
     Capture capture(lab);
-    EXPECT_TRUE(lab[0].reaches(workload, milliseconds(2000)));
+    EXPECT_TRUE(wait_until([&] { return lab[0].reaches(workload, milliseconds(2000)); }, kSoon));
     const Verdict verdict = capture.between("node-a", "node-b");
     EXPECT_TRUE(verdict.encrypted_both_ways()) << verdict.to_string();
     if (!has(GetParam().underlay, family)) continue;
@@ -100,10 +100,11 @@ TEST_P(Prefixes, AnOutsideClientRoutedThroughANodeStillReachesRemoteWorkloads) {
   lab.outside().network().ip(fmt::format("route add {} via {}\n",
                                          plan::prefix(2, underlay).to_string(),
                                          lab[0].address(underlay).to_string()));
-  ASSERT_TRUE(lab.outside().reaches(target)) << "it does without meshd";
+  ASSERT_TRUE(wait_until([&] { return lab.outside().reaches(target); }, kSoon))
+      << "it does without meshd";
   lab.start_all();
   ASSERT_TRUE(lab.wait_all_encrypted({}, kSoon));
-  EXPECT_TRUE(lab.outside().reaches(target));
+  EXPECT_TRUE(wait_until([&] { return lab.outside().reaches(target); }, kSoon));
   EXPECT_TRUE(wait_until(
       [&] { return lab[0].peer("node-b").value("foreignSourceBytes", std::uint64_t{0}) > 0; },
       kSoon));
