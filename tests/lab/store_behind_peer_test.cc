@@ -87,7 +87,10 @@ class StoreBehindPeer : public MeshTest {
     EXPECT_EQ(store.plaintext(), 0U) << store.to_string();
     EXPECT_GT(store.ab.host + store.ba.host, 0U) << "the store was asked past the mesh";
     const Verdict others = capture.between("node-b", "node-c");
-    EXPECT_EQ(others.plaintext() + others.ab.host + others.ba.host, 0U) << others.to_string();
+    EXPECT_EQ(others.plaintext() + others.ba.host, 0U) << others.to_string();
+    // Before node-b listens, its kernel refuses what comes under the lost key with ICMP errors, of
+    // which it sends a peer six in a row and no more, in each family.
+    EXPECT_LE(others.ab.host, 12U) << others.to_string();
     expect_encrypted_traffic(lab()[0], node);
     expect_encrypted_traffic(lab()[2], node);
   }
