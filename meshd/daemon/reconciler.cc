@@ -82,6 +82,7 @@ void Reconciler::on_store_update(const StoreUpdate& update) {
     }
   }
   if (!update.error.empty() && update.error != store_error_) metrics_.count_error("store");
+  if (!update.went_back.empty()) note_went_back(update.went_back, now.wall);
   store_seen_ = true;
   store_in_sync_ = update.in_sync;
   store_error_ = update.error;
@@ -91,6 +92,15 @@ void Reconciler::on_store_update(const StoreUpdate& update) {
   } else {
     problems_.clear("store");
   }
+}
+
+// What is gone by that is gone: owners put their records back, and a peer that does not is treated
+// as one whose record vanished. But whoever has to find out why is told.
+void Reconciler::note_went_back(const std::string& why, WallTime now) {
+  log::warn("the store went back: it was emptied, restored from a backup, or is another",
+            {{"reason", why}});
+  store_went_back_ = StoreWentBack{now, why};
+  metrics_.count_store_went_back();
 }
 
 void Reconciler::on_kernel_events() {
@@ -483,25 +493,30 @@ void Reconciler::report(Instant now) {
   // Before the store has answered, who is not among the peers may be yet.
   if (model_.store_answered()) kernel_.traffic().keep_only(nodes);
   diversions_.look(model_, kernel_.mirror());
+  const StoreStatus store{std::string(to_string(config_.store.type)),
+                          store_in_sync_,
+                          store_changed_,
+                          store_error_,
+                          snapshots_.in_force(),
+                          store_went_back_};
   ReportInputs inputs{config_,
                       model_,
                       kernel_.mirror(),
                       kernel_.traffic(),
                       device_.choice().reason,
-                      {},
+                      store,
                       drift_.repairs(),
                       now.wall,
                       options_.key_created,
                       device_problem_,
                       problems_.messages(),
                       options_.version};
-  inputs.store = {std::string(to_string(config_.store.type)), store_in_sync_, store_changed_,
-                  store_error_, snapshots_.in_force()};
   inputs.drain = drain_.status(model_, store_in_sync_, now.monotonic);
   inputs.diverted = diversions_.nodes();
   if (std::string warning = snapshots_.warning(now.wall); !warning.empty())
     inputs.warnings.push_back(std::move(warning));
   inputs.paths = options_.paths;
+  inputs.silent_nodes = &silent_nodes_;
   options_.report(std::make_shared<const Status>(make_status(inputs)));
 }
 

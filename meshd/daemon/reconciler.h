@@ -104,6 +104,7 @@ class Reconciler {
   void note_results(const Plan& plan, const std::vector<Result<void>>& results, Instant now);
   void keep_own_record(Instant now);
   void forget_silent_nodes(Instant now);
+  void note_went_back(const std::string& why, WallTime now);
   bool record_may_change(Instant now) const;
   void report(Instant now);
   void log_changes(const std::vector<std::string>& nodes);
@@ -149,6 +150,7 @@ class Reconciler {
   bool store_in_sync_ = false;
   std::string store_error_;
   std::optional<WallTime> store_changed_;
+  std::optional<StoreWentBack> store_went_back_;
   std::string not_ready_ = "the first pass is not done";
 
   MonotonicTime next_sample_{};

@@ -10,6 +10,7 @@
 #include "core/status.h"
 #include "meshd/daemon/config.h"
 #include "meshd/daemon/path_prober.h"
+#include "meshd/daemon/silent_nodes.h"
 #include "meshd/daemon/traffic.h"
 
 namespace mesh {
@@ -30,6 +31,7 @@ struct ReportInputs {
   DrainStatus drain = {};
   std::set<std::string> diverted = {};  // nodes whose packets another's rule leads past the mesh
   const PathProber* paths = nullptr;
+  const SilentNodes* silent_nodes = nullptr;
 };
 
 Status make_status(const ReportInputs& inputs);

@@ -52,6 +52,7 @@ class EtcdClient {
                                                   const std::string& endpoint, EtcdCalls& calls);
 
   void set_timeout(Duration timeout) { timeout_ = timeout; }  // of each call
+  Duration timeout() const { return timeout_; }
   const std::string& endpoint() const { return endpoint_; }
 
   Result<etcdserverpb::RangeResponse> range(const etcdserverpb::RangeRequest& request);
