@@ -3,6 +3,14 @@
 #include <algorithm>
 
 namespace mesh {
+namespace {
+
+// Of what WireGuard has sent, this much may be keepalives that nobody answers: 32 bytes each, at
+// most one in ten seconds, and a session lives for 180. Data or new handshakes (148 bytes, every
+// five seconds) are soon more.
+constexpr std::uint64_t kKeepalives = 600;
+
+}  // namespace
 
 bool Health::observe(const HealthSample& sample) {
   const Proof before = proof(sample.now.monotonic);
@@ -14,18 +22,24 @@ bool Health::observe(const HealthSample& sample) {
   proven_ = proven_ || session_;
   const bool answered = !sampled_ || sample.rx_bytes > rx_bytes_ ||
                         (sample.last_handshake && sample.last_handshake != last_handshake_);
-  const bool sent = sampled_ && sample.inner_tx_bytes != inner_tx_bytes_;
+  if (answered || sample.tx_bytes < tx_at_answer_) tx_at_answer_ = sample.tx_bytes;
   if (answered) {
     unanswered_since_.reset();
-  } else if (sent && !unanswered_since_) {
+  } else if (sent_inner(sample) && !unanswered_since_) {
     unanswered_since_ = sample.now.monotonic;
   }
   last_handshake_ = sample.last_handshake;
   rx_bytes_ = sample.rx_bytes;
-  inner_tx_bytes_ = sample.inner_tx_bytes;
+  inner_tx_bytes_ = sample.inner_tx_bytes.value_or(inner_tx_bytes_);
   sampled_ = true;
   sampled_at_ = sample.now.monotonic;
   return proof(sample.now.monotonic) != before;
+}
+
+// Called for a sample that is no answer.
+bool Health::sent_inner(const HealthSample& sample) const {
+  if (sample.inner_tx_bytes) return *sample.inner_tx_bytes != inner_tx_bytes_;
+  return sample.tx_bytes > tx_at_answer_ + kKeepalives;
 }
 
 // Something authenticated came in under a session from before the floor that is not too old to be

@@ -21,8 +21,10 @@ struct HealthSample {
   Instant now;
   std::optional<WallTime> last_handshake;  // of the key in the device
   std::uint64_t rx_bytes = 0;              // WireGuard's own count for the key
-  std::uint64_t inner_tx_bytes =
-      0;  // our count of inner data sent to the peer: keepalives are not in it
+  // Our count of inner data sent to the peer: keepalives are not in it. Empty: nothing counts.
+  std::optional<std::uint64_t> inner_tx_bytes = 0;
+  // WireGuard's own, keepalives and all; asked only where nothing else counts.
+  std::uint64_t tx_bytes = 0;
 };
 
 class Health {
@@ -56,6 +58,7 @@ class Health {
 
  private:
   bool lives(const HealthSample& sample) const;
+  bool sent_inner(const HealthSample& sample) const;
 
   WallTime floor_;
   bool proven_ = false;
@@ -65,6 +68,7 @@ class Health {
   std::optional<WallTime> last_handshake_;
   std::uint64_t rx_bytes_ = 0;
   std::uint64_t inner_tx_bytes_ = 0;
+  std::uint64_t tx_at_answer_ = 0;  // what WireGuard had sent when the peer was heard last
   bool sampled_ = false;
   MonotonicTime sampled_at_{};
   std::optional<MonotonicTime>

@@ -47,8 +47,10 @@ void MeshModel::mark_all_dirty() {
 
 std::size_t MeshModel::apply(const StoreUpdate& update, Instant now) {
   std::size_t changed = update.changes.size() + apply_policies(update);
+  take_own_labels();  // whoever comes and vanishes in this update is judged by them
   for (const StoreChange& change : update.changes) apply_change(change, now.monotonic);
   if (update.complete) {
+    take_own_labels();
     NodeSet listed;
     for (const StoreChange& change : update.changes) listed.insert(change.node);
     recall(listed, now.monotonic);
@@ -87,6 +89,7 @@ void MeshModel::recall(const NodeSet& listed, MonotonicTime now) {
     if (listed.contains(name) || peers_.contains(name) || name == local_.name) continue;
     Peer& peer = peers_.try_emplace(name, name).first->second;
     peer.set_memory(std::move(node.memory));
+    pair_policies_.set_peer(name, node.record);
     peer.set_record(node.record, now);
     mark(claims_.set(name, peer.claims()));
   }
@@ -153,6 +156,7 @@ void MeshModel::apply_change(const StoreChange& change, MonotonicTime now) {
 // An orderly leave withdraws the key first. Whatever else takes a record away must not thereby turn
 // encryption off in the same moment: its owner may put it back, or another node take over.
 void MeshModel::record_is_gone(const std::string& node, MonotonicTime now) {
+  refresh_policies();  // of a node that came in the same update, they have not been asked yet
   const auto found = peers_.find(node);
   if (found == peers_.end() || found->second.vanished()) return;
   Peer& peer = found->second;
@@ -179,9 +183,13 @@ void MeshModel::forget(const std::string& node) {
   }
   if (const EncryptionMemory& memory = found->second.memory(); memory.proven && !memory.downgrade)
     downgrades_[node] = Reason::kNoRecord;
-  mark(claims_.remove(node));
-  pair_policies_.remove_peer(node);
-  peers_.erase(found);
+  erase(found);
+}
+
+void MeshModel::erase(std::map<std::string, Peer>::iterator peer) {
+  mark(claims_.remove(peer->first));
+  pair_policies_.remove_peer(peer->first);
+  peers_.erase(peer);
 }
 
 Result<void> MeshModel::forget_gone(const std::string& node) {
@@ -195,8 +203,7 @@ Result<void> MeshModel::forget_gone(const std::string& node) {
                       "encrypt stays blocked until it is forgotten",
                       node);
   dirty_.insert(node);
-  mark(claims_.remove(node));
-  peers_.erase(found);
+  erase(found);
   return {};
 }
 
@@ -284,7 +291,7 @@ void MeshModel::adopt_remembered(const Mirror& mirror) {
 
 bool MeshModel::key_is_known(const PublicKey& key) const { return key_of_.contains(key); }
 
-void MeshModel::observe(const Mirror& mirror, const std::map<std::string, std::uint64_t>& inner_tx,
+void MeshModel::observe(const Mirror& mirror, const std::map<std::string, std::uint64_t>* inner_tx,
                         Instant now) {
   for (const auto& [key, node] : key_of_) {
     const auto peer = peers_.find(node);
@@ -294,8 +301,11 @@ void MeshModel::observe(const Mirror& mirror, const std::map<std::string, std::u
     if (const auto found = mirror.peers().find(key); found != mirror.peers().end()) {
       sample.last_handshake = found->second.last_handshake;
       sample.rx_bytes = found->second.rx_bytes;
+      sample.tx_bytes = found->second.tx_bytes;
     }
-    if (const auto sent = inner_tx.find(node); sent != inner_tx.end())
+    if (inner_tx == nullptr)
+      sample.inner_tx_bytes.reset();
+    else if (const auto sent = inner_tx->find(node); sent != inner_tx->end())
       sample.inner_tx_bytes = sent->second;
     const bool had_deadline = peer->second.deadline(local_, now.monotonic).has_value();
     const bool changed = peer->second.observe(key, sample);

@@ -51,8 +51,8 @@ class MeshModel {
   // which key, and who is already sent to through WireGuard.
   void adopt(const Mirror& mirror, Instant now);
   // Handshakes and bytes of all keys in the device; `inner_tx` is our own count of inner bytes
-  // sent, per node.
-  void observe(const Mirror& mirror, const std::map<std::string, std::uint64_t>& inner_tx,
+  // sent, per node; null: nothing counts them.
+  void observe(const Mirror& mirror, const std::map<std::string, std::uint64_t>* inner_tx,
                Instant now);
   // What the way to a peer was found to carry; see Peer::set_path.
   void set_path(const std::string& node, std::optional<MeasuredPath> path);
@@ -110,6 +110,7 @@ class MeshModel {
   void apply_change(const StoreChange& change, MonotonicTime now);
   void record_is_gone(const std::string& node, MonotonicTime now);
   void forget(const std::string& node);
+  void erase(std::map<std::string, Peer>::iterator peer);
   std::size_t apply_policies(const StoreUpdate& update);
   // Gives the peers what the policies say of them now.
   void refresh_policies();

@@ -28,6 +28,8 @@ class Mirror {
   void set_rules(const std::vector<Rule>& rules) { rules_ = {rules.begin(), rules.end()}; }
   void set_elements(std::optional<std::vector<NftElement>> elements,
                     Touched& touched);  // empty: the ruleset is not there
+  // Before a new reading: links come and go by the thousand.
+  void clear_link_settings() { link_settings_.clear(); }
   // `in_force`: of the link's own value and that of "all", the one the kernel goes by.
   void set_link_setting(const LinkSetting& in_force) {
     link_settings_[{in_force.link, in_force.sysctl}] = in_force.value;

@@ -45,7 +45,7 @@ std::string joined(const std::vector<T>& values) {
   return out;
 }
 
-std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+std::string or_dash(const std::string& text) { return text.empty() ? "-" : text; }
 
 std::string peers_in_words(const Status& status) {
   const Summary summary = summarize(status);

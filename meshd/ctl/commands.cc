@@ -34,8 +34,23 @@ Result<std::string> field_of(const std::string& body, const char* name) {
                     "meshd's answer has no \"{}\": use a meshctl of the same version", name);
 }
 
+// Why it cannot be said that every peer is encrypted, although none is shown that is not.
+std::string why_unsure(const Status& status) {
+  if (!status.error.empty()) return status.error;
+  if (status.peers.empty() && !status.store.in_sync)
+    return "the store does not answer: whether there are peers is not known";
+  return "";
+}
+
+bool check_met(const Status& status) {
+  return why_unsure(status).empty() &&
+         summarize(status).of(State::kEncrypted) == status.peers.size();
+}
+
 std::string check_report(const Status& status, WallTime now) {
   std::string out = render_summary(status, now) + "\n";
+  if (const std::string unsure = why_unsure(status); !unsure.empty())
+    out += status.node + ": " + escape_controls(unsure) + "\n";
   for (const PeerStatus& peer : status.peers) {
     if (peer.state == State::kEncrypted) continue;
     const std::string words = reason_in_words(peer);
@@ -145,7 +160,7 @@ Result<ExitCode> show_status(const Client& client, const StatusOptions& options)
   if (!fetched) return fetched.error();
   const Status& status = fetched->status;
   const WallTime now = std::chrono::system_clock::now();
-  const bool met = summarize(status).of(State::kEncrypted) == status.peers.size();
+  const bool met = check_met(status);
   const ExitCode code = options.check && !met ? ExitCode::kCheckNotMet : ExitCode::kDone;
   if (is_document(options.output))
     return finish(text_as_document(fetched->text, options.output), code);

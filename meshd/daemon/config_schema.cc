@@ -143,8 +143,8 @@ void read_snapshot(ConfigSection& section, StoreConfig& store) {
 
 void read_store(ConfigSection& section, StoreConfig& store, YamlPlace& directory_place) {
   section.word("type", kStoreTypes, store.type);
-  if (section.duration("forgetAfter", store.forget_after) && store.forget_after <= Duration(0))
-    section.refuse("forgetAfter", "must be longer than nothing: every record would be removed");
+  if (section.duration("forgetAfter", store.forget_after) && store.forget_after < Duration(0))
+    section.refuse("forgetAfter", "must not be negative; 0s: no record is ever removed");
   section.section("directory", [&](ConfigSection& s) {
     s.path("path", store.directory.path);
     directory_place = s.place_of("path");

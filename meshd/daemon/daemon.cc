@@ -50,6 +50,16 @@ DeviceSpec device_spec(const Config& config) {
   return {config.wireguard.interface, config.wireguard.backend, config.wireguard.userspace_command};
 }
 
+// An argument of a command, which anybody may have written.
+Result<std::string> text_of(const nlohmann::json& arguments, const char* name,
+                            std::string otherwise) {
+  const auto found = arguments.find(name);
+  if (found == arguments.end()) return otherwise;
+  if (!found->is_string())
+    return make_error(ErrorCode::kInvalid, "the argument '{}' must be a string", name);
+  return found->get<std::string>();
+}
+
 }  // namespace
 
 Daemon::Daemon(Config config, std::filesystem::path config_file, PrivateKey key)
@@ -186,8 +196,10 @@ Result<void> Daemon::run() {
   for (const int signal : {SIGTERM, SIGINT})
     if (auto watched = loop_->on_signal(signal, stop); !watched) return watched;
   if (auto watched = loop_->on_signal(SIGHUP, [this] { (void)reload(); }); !watched) return watched;
-  if (auto watched = loop_->on_readable(dataplane_->event_fd(), [this] { act(); }); !watched)
-    return watched;
+  const auto hear = [this] {
+    if (reconciler_->on_kernel_events()) act();
+  };
+  if (auto watched = loop_->on_readable(dataplane_->event_fd(), hear); !watched) return watched;
   const auto measure = [this] {
     if (paths_->run()) act();
   };
@@ -303,15 +315,20 @@ Result<std::string> Daemon::allow_plaintext(const std::string& node) {
 }
 
 Result<std::string> Daemon::execute(const std::string& name, const nlohmann::json& arguments) {
+  const Result<std::string> node_argument = text_of(arguments, "node", "");
+  if (!node_argument) return node_argument.error();
+  const std::string& node = *node_argument;
   if (name == "reload") return reload();
-  if (name == "allow-plaintext") return allow_plaintext(arguments.value("node", ""));
+  if (name == "allow-plaintext") return allow_plaintext(node);
   if (name == "plan") return reconciler_->preview();
-  if (name == "explain")
-    return reconciler_->explain(arguments.value("node", ""),
-                                arguments.value("other", config_.node.name));
-  if (name == "forget") return forget(arguments.value("node", ""));
+  if (name == "explain") {
+    const Result<std::string> other = text_of(arguments, "other", config_.node.name);
+    if (!other) return other.error();
+    return reconciler_->explain(node, *other);
+  }
+  if (name == "forget") return forget(node);
   if (name == "may-delete") {
-    auto allowed = reconciler_->may_delete(arguments.value("node", ""));
+    auto allowed = reconciler_->may_delete(node);
     return allowed ? Result<std::string>(std::string()) : allowed.error();
   }
   const bool drain = name == "drain";

@@ -28,6 +28,7 @@ Result<void> KernelView::read_device(Touched& touched) {
 }
 
 Result<void> KernelView::read_link_settings() {
+  mirror_.clear_link_settings();
   for (const LinkSysctl sysctl : {LinkSysctl::kRpFilter, LinkSysctl::kSrcValidMark}) {
     auto all = dataplane_.read_link_sysctl("all", sysctl);
     if (!all) return all.error();
@@ -46,13 +47,6 @@ void KernelView::forget_ruleset(const std::map<NftElement, std::string>& owners,
 }
 
 Result<void> KernelView::read_everything(Touched& touched) {
-  const auto start = std::chrono::steady_clock::now();
-  auto result = read_all(touched);
-  comparison_cost_ = std::chrono::steady_clock::now() - start;
-  return result;
-}
-
-Result<void> KernelView::read_all(Touched& touched) {
   auto links = dataplane_.read_links();
   if (!links) return links.error();
   mirror_.set_links(*links);
@@ -89,10 +83,8 @@ Result<void> KernelView::read_all(Touched& touched) {
 }
 
 Result<void> KernelView::sample(const std::map<NftElement, std::string>& owners, Touched& touched) {
-  const auto start = std::chrono::steady_clock::now();
   auto device = read_device(touched);
   read_counters(owners);
-  sample_cost_ = std::chrono::steady_clock::now() - start;
   return device;
 }
 
@@ -105,12 +97,15 @@ void KernelView::read_counters(const std::map<NftElement, std::string>& owners) 
   counters_problem_ = well ? "" : counters.error().message;
 }
 
-std::set<std::string> KernelView::drain(Touched& touched) {
-  std::set<std::string> kinds;
-  for (const KernelEvent& event : dataplane_.drain_events())
+KernelView::Heard KernelView::drain(Touched& touched) {
+  Heard heard;
+  for (const KernelEvent& event : dataplane_.drain_events()) {
+    heard.anything = true;
+    heard.rules = heard.rules || std::holds_alternative<RuleEvent>(event);
     if (auto kind = mirror_.apply(event, device_name_, touched); !kind.empty())
-      kinds.insert(std::move(kind));
-  return kinds;
+      heard.kinds.insert(std::move(kind));
+  }
+  return heard;
 }
 
 void KernelView::acknowledge(const Operation& operation) {

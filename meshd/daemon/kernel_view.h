@@ -24,12 +24,19 @@ class KernelView {
   Result<void> sample(const std::map<NftElement, std::string>& owners, Touched& touched);
   // Counters alone, before elements go.
   void read_counters(const std::map<NftElement, std::string>& owners);
+  // The table is there, and what it counts could be read.
+  bool counts() const { return mirror_.ruleset_installed() && counters_problem_.empty(); }
   // Why the bytes that are shown are old; "" when they are not.
   const std::string& counters_problem() const { return counters_problem_; }
   // Why the table's elements are not compared; "" when they are.
   const std::string& elements_problem() const { return elements_problem_; }
-  // All events that wait. Returns the kinds of objects that were changed by somebody else.
-  std::set<std::string> drain(Touched& touched);
+  struct Heard {
+    std::set<std::string> kinds;  // of objects that were changed by somebody else
+    bool anything = false;        // an event came that concerns this node
+    bool rules = false;           // a policy rule came or went, whoever's
+  };
+  // All events that wait.
+  Heard drain(Touched& touched);
   // What an acknowledged operation made of the kernel.
   void acknowledge(const Operation& operation);
 
@@ -40,12 +47,8 @@ class KernelView {
   const Traffic& traffic() const { return traffic_; }
   // The table is to be made anew, of another text: its last counts are taken before.
   void forget_ruleset(const std::map<NftElement, std::string>& owners, Touched& touched);
-  // What the last of each took.
-  Duration sample_cost() const { return sample_cost_; }
-  Duration comparison_cost() const { return comparison_cost_; }
 
  private:
-  Result<void> read_all(Touched& touched);
   Result<void> read_device(Touched& touched);
   Result<void> read_link_settings();
 
@@ -57,8 +60,6 @@ class KernelView {
   std::string counters_problem_;
   std::string elements_problem_;
   Traffic traffic_;
-  Duration sample_cost_{};
-  Duration comparison_cost_{};
 };
 
 }  // namespace mesh

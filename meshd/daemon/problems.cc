@@ -10,11 +10,14 @@ void Problems::note(const std::string& place, const std::string& message) {
   auto [it, inserted] = problems_.try_emplace(place, message);
   if (!inserted && it->second == message) return;
   it->second = message;
+  ++revision_;
   log::error(message, {{"operation", place}});
 }
 
 void Problems::clear(const std::string& place) {
-  if (problems_.erase(place) != 0) log::info("resolved", {{"operation", place}});
+  if (problems_.erase(place) == 0) return;
+  ++revision_;
+  log::info("resolved", {{"operation", place}});
 }
 
 const std::string* Problems::at(const std::string& place) const {

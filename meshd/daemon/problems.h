@@ -17,11 +17,14 @@ class Problems {
   // Those of one origin, by place: what is not among them any more is over.
   void set_all(const std::string& origin, const std::map<std::string, std::string>& problems);
   bool empty() const { return problems_.empty(); }
+  // Grows whenever something else is wrong than before.
+  std::uint64_t revision() const { return revision_; }
   const std::string& first() const { return problems_.begin()->second; }
   std::vector<std::string> messages() const;
 
  private:
   std::map<std::string, std::string> problems_;
+  std::uint64_t revision_ = 0;
   std::map<std::string, std::map<std::string, std::string>> by_origin_;
 };
 

@@ -1,5 +1,7 @@
 #include "meshd/daemon/reconciler.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -14,13 +16,18 @@ namespace {
 constexpr Duration kDeviceProblemPatience = std::chrono::seconds(3);
 constexpr Duration kShortestPause = std::chrono::milliseconds(1);
 // Everything is compared this often, or more seldom where that would take more than one part in
-// kComparisonShare of the time.
+// kComparisonShare of a core.
 constexpr Duration kFullComparison = std::chrono::seconds(5);
+constexpr Duration kLongestComparison = std::chrono::seconds(60);
 constexpr int kComparisonShare = 200;
 // WireGuard has no events. Somebody who waits for a handshake makes us look often; a settled mesh,
-// now and then. Either way looking never takes more than one part in kSampleShare of the time.
+// now and then. Either way looking never takes more than one part in kSampleShare of a core, as
+// long as what is seen is young enough to tell who answers.
 constexpr Duration kSampleSettled = std::chrono::seconds(1);
-constexpr int kSampleShare = 100;
+constexpr Duration kLongestSample = std::chrono::seconds(10);
+constexpr int kSampleShare = 200;
+// A device that is being made again cannot be read for a moment.
+constexpr Duration kUnreadPatience = std::chrono::seconds(5);
 
 Touched nothing_touched() {
   Touched touched;
@@ -61,6 +68,7 @@ void Reconciler::set_scope() {
 
 void Reconciler::on_store_update(const StoreUpdate& update) {
   const Instant now = clock_.now();
+  report_pace_.news();
   std::size_t changes = model_.apply(update, now);
   for (const PolicyChange& change : update.policies)
     if (const auto refused = model_.policies().refused().find(change.policy);
@@ -103,18 +111,21 @@ void Reconciler::note_went_back(const std::string& why, WallTime now) {
   metrics_.count_store_went_back();
 }
 
-void Reconciler::on_kernel_events() {
+bool Reconciler::on_kernel_events() {
   Touched touched = nothing_touched();
-  std::set<std::string> kinds = kernel_.drain(touched);
+  KernelView::Heard heard = kernel_.drain(touched);
+  if (!heard.kinds.empty() || heard.rules || touched.everything) report_pace_.news();
   if (touched.everything) read_everything_ = true;
   touched.everything = false;  // only the dump will tell what was missed
-  drift_.note(std::move(kinds), touched);
+  drift_.note(std::move(heard.kinds), touched);
   touched_.merge(touched);
+  return heard.anything;
 }
 
 void Reconciler::reconfigure(Config config) {
   const std::uint16_t port = config_.wireguard.listen_port;
   config_ = std::move(config);
+  report_pace_.news();
   former_ports_.move(port, config_.wireguard.listen_port, clock_.now().monotonic);
   set_scope();
   read_everything_ = true;  // the tables may be others
@@ -209,6 +220,7 @@ void Reconciler::gather(Instant now) {
 }
 
 void Reconciler::read_kernel(Instant now) {
+  const CpuStopwatch cost;
   Touched touched = nothing_touched();
   // Events that came before the dump are part of it; those that come later are applied to it.
   on_kernel_events();
@@ -231,20 +243,31 @@ void Reconciler::read_kernel(Instant now) {
   drift_.compared(touched);
   read_everything_ = false;
   sample_now_ = true;
+  put_off_comparison(now, cost.elapsed());
+  compared_ = true;  // the plan comes on top
+}
+
+void Reconciler::put_off_comparison(Instant now, Duration cost) {
+  comparison_cost_ = cost;
   next_full_ =
-      now.monotonic + std::max(kFullComparison, kernel_.comparison_cost() * kComparisonShare);
+      now.monotonic + pause_after(cost, kComparisonShare, kFullComparison, kLongestComparison);
 }
 
 void Reconciler::sample_device(Instant now) {
+  const CpuStopwatch cost;
   Touched touched = nothing_touched();
   const bool was_right = device_is_right();
   if (auto sampled = kernel_.sample(desired_.elements(), touched); !sampled) {
     problems_.note("device dump", sampled.error().message);
     metrics_.count_error("read-device");
+    if (!device_unread_since_) device_unread_since_ = now.monotonic;
   } else {
     problems_.clear("device dump");
+    device_unread_since_.reset();
+    unread_pause_.reset();
     kernel_.traffic().update_tunnels(kernel_.mirror().peers(), model_.owners_of_keys());
-    model_.observe(kernel_.mirror(), kernel_.traffic().all(NftSet::kTxWireguard), now);
+    const auto inner_tx = kernel_.traffic().all(NftSet::kTxWireguard);
+    model_.observe(kernel_.mirror(), kernel_.counts() ? &inner_tx : nullptr, now);
   }
   if (const std::string& why = kernel_.counters_problem(); !why.empty()) {
     problems_.note("counters", why + ": the bytes that are shown are old");
@@ -256,8 +279,10 @@ void Reconciler::sample_device(Instant now) {
   touched_.merge(touched);
   sample_now_ = false;
   // A handshake shows soon after it was started, or not soon.
-  const Duration wanted = model_.unsettled() ? sample_pause_.next() : kSampleSettled;
-  next_sample_ = now.monotonic + std::max(wanted, kernel_.sample_cost() * kSampleShare);
+  Duration wanted = model_.unsettled() ? sample_pause_.next() : kSampleSettled;
+  // A device that hangs makes us wait for each answer.
+  if (device_unread_since_) wanted = unread_pause_.next();
+  next_sample_ = now.monotonic + pause_after(cost.elapsed(), kSampleShare, wanted, kLongestSample);
 }
 
 // Key, port and mark are as meshd set them. WireGuard has no events to tell otherwise.
@@ -317,7 +342,10 @@ void Reconciler::decide(Instant now) {
   desired_.set_device(std::move(device));
   decided_ = true;
   touched_.merge(held_.touched());
+  const CpuStopwatch cost;
   Plan plan = make_plan(desired_, kernel_.mirror(), touched_, requests, limits(now));
+  if (std::exchange(compared_, false)) put_off_comparison(now, comparison_cost_ + cost.elapsed());
+  if (!changed.empty() || !plan.empty()) report_pace_.news();
   kernel_.adopt_endpoints(desired_);
   execute(held_.release(std::move(plan), now.monotonic), now);
   if (options_.paths != nullptr) options_.paths->follow(model_, kernel_.mirror());
@@ -476,23 +504,45 @@ void Reconciler::tell_downgrades(const std::map<std::string, Reason>& downgrades
   }
 }
 
+std::string Reconciler::why_not_ready() const {
+  if (!model_.store_answered()) return "the store has not answered yet";
+  if (!adopted_) return problems_.empty() ? "the kernel has not been read yet" : problems_.first();
+  if (!held_.only_counting()) return held_.problems().begin()->second;
+  // What cannot be read may be in any state.
+  for (const char* place : {"device", "device dump", "kernel"})
+    if (const std::string* problem = problems_.at(place)) return *problem;
+  return "";
+}
+
+// What keeps this node from doing its work.
+std::string Reconciler::error(MonotonicTime now) const {
+  if (!device_problem_.empty()) return device_problem_;
+  const std::string* unread = problems_.at("device dump");
+  if (unread == nullptr || now - *device_unread_since_ < kUnreadPatience) return "";
+  return fmt::format(
+      "{}: for {} s nothing is known of the tunnels, whatever is shown of them", *unread,
+      std::chrono::duration_cast<std::chrono::seconds>(now - *device_unread_since_).count());
+}
+
 void Reconciler::report(Instant now) {
-  if (!model_.store_answered()) {
-    not_ready_ = "the store has not answered yet";
-  } else if (!adopted_) {
-    not_ready_ = problems_.empty() ? "the kernel has not been read yet" : problems_.first();
-  } else if (!held_.only_counting()) {
-    not_ready_ = held_.problems().begin()->second;
-  } else if (const std::string* device = problems_.at("device")) {
-    not_ready_ = *device;
-  } else {
-    not_ready_.clear();
+  if (std::string why = why_not_ready(); why != not_ready_) {
+    not_ready_ = std::move(why);
+    report_pace_.news();
   }
+  if (std::exchange(problems_reported_, problems_.revision()) != problems_.revision())
+    report_pace_.news();
+  if (!report_pace_.due(now.monotonic)) return report_pace_.put_off();
+  const CpuStopwatch cost;
+  make_report(now);
+  report_pace_.made(now.monotonic, cost.elapsed());
+}
+
+void Reconciler::make_report(Instant now) {
   std::set<std::string> nodes;
   for (const auto& [node, peer] : model_.peers()) nodes.insert(node);
   // Before the store has answered, who is not among the peers may be yet.
   if (model_.store_answered()) kernel_.traffic().keep_only(nodes);
-  diversions_.look(model_, kernel_.mirror());
+  diversions_.look(model_, kernel_.mirror(), kernel_.traffic(), now.monotonic);
   const StoreStatus store{std::string(to_string(config_.store.type)),
                           store_in_sync_,
                           store_changed_,
@@ -508,11 +558,12 @@ void Reconciler::report(Instant now) {
                       drift_.repairs(),
                       now.wall,
                       options_.key_created,
-                      device_problem_,
+                      error(now.monotonic),
                       problems_.messages(),
                       options_.version};
   inputs.drain = drain_.status(model_, store_in_sync_, now.monotonic);
   inputs.diverted = diversions_.nodes();
+  inputs.leaking = diversions_.leaking();
   if (std::string warning = snapshots_.warning(now.wall); !warning.empty())
     inputs.warnings.push_back(std::move(warning));
   inputs.paths = options_.paths;
@@ -538,6 +589,7 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   consider(drain_.next());
   consider(former_ports_.next());
   consider(silent_nodes_.next());
+  consider(report_pace_.next());
   // Whatever is late, the loop breathes.
   return std::max(next, now.monotonic + kShortestPause);
 }

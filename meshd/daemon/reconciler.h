@@ -30,6 +30,7 @@
 #include "meshd/daemon/local_facts.h"
 #include "meshd/daemon/metrics.h"
 #include "meshd/daemon/own_record.h"
+#include "meshd/daemon/pace.h"
 #include "meshd/daemon/path_prober.h"
 #include "meshd/daemon/problems.h"
 #include "meshd/daemon/silent_nodes.h"
@@ -58,7 +59,8 @@ class Reconciler {
              ReconcilerOptions options);
 
   void on_store_update(const StoreUpdate& update);
-  void on_kernel_events();
+  // Whether one came that a pass has to look at.
+  bool on_kernel_events();
   void reconfigure(Config config);  // a reload that was found possible
 
   // Leaves the mesh on purpose, and comes back; the next passes do the work. Both name what is in
@@ -92,6 +94,7 @@ class Reconciler {
   // --- gather ---
   void gather(Instant now);
   void read_kernel(Instant now);
+  void put_off_comparison(Instant now, Duration cost);
   void sample_device(Instant now);
   void update_local(Instant now);
   Backend backend_meanwhile() const;
@@ -107,6 +110,9 @@ class Reconciler {
   void note_went_back(const std::string& why, WallTime now);
   bool record_may_change(Instant now) const;
   void report(Instant now);
+  std::string why_not_ready() const;
+  std::string error(MonotonicTime now) const;
+  void make_report(Instant now);
   void log_changes(const std::vector<std::string>& nodes);
   void tell_downgrades(const std::map<std::string, Reason>& downgrades);
   MonotonicTime next_time(Instant now) const;
@@ -152,9 +158,15 @@ class Reconciler {
   std::optional<WallTime> store_changed_;
   std::optional<StoreWentBack> store_went_back_;
   std::string not_ready_ = "the first pass is not done";
+  ReportPace report_pace_;
+  std::uint64_t problems_reported_ = 0;
 
+  Duration comparison_cost_{};
+  bool compared_ = false;  // in this pass, and what the plan costs is still to be added
   MonotonicTime next_sample_{};
   Backoff sample_pause_{std::chrono::milliseconds(20), std::chrono::seconds(1)};
+  std::optional<MonotonicTime> device_unread_since_;
+  Backoff unread_pause_{std::chrono::seconds(1), std::chrono::seconds(15)};
   MonotonicTime next_full_{};
   MonotonicTime read_again_{};
   Backoff read_pause_{std::chrono::milliseconds(200), std::chrono::seconds(30)};

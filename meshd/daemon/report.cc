@@ -239,6 +239,12 @@ Status make_status(const ReportInputs& inputs) {
       show_bypassed(shown, "the policy rules that lead into the mesh are missing on this node");
     else if (inputs.diverted.contains(node))
       show_bypassed(shown, "somebody else's policy rule leads its packets past the mesh");
+    else if (const auto leak = inputs.leaking.find(node); leak != inputs.leaking.end())
+      shown.warnings.push_back(
+          fmt::format("{} bytes to it have left unencrypted since it is sent to through WireGuard, "
+                      "the last just now: look for policy rules that ask for a source or a mark "
+                      "(`ip rule`), and for sockets that are bound to a device",
+                      leak->second));
   }
   warn_of_store_that_went_back(status, inputs.now);
   warn_of_large_workload_links(status, inputs);

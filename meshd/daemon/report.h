@@ -1,6 +1,7 @@
 // Report: what the daemon says of itself, from what it knows. Pure but for its inputs; loop thread.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -30,6 +31,8 @@ struct ReportInputs {
   std::string version;
   DrainStatus drain = {};
   std::set<std::string> diverted = {};  // nodes whose packets another's rule leads past the mesh
+  // Nodes to which bytes leave unencrypted although they are sent to through WireGuard.
+  std::map<std::string, std::uint64_t> leaking = {};
   const PathProber* paths = nullptr;
   const SilentNodes* silent_nodes = nullptr;
 };

@@ -55,6 +55,63 @@ TEST_F(HealthTest, IdleIsNotFailing) {
   EXPECT_EQ(proof(), Proof::kProven);
 }
 
+// Where nothing counts inner bytes, WireGuard's own count has to do, in which keepalives are.
+class UncountedHealth : public HealthTest {
+ protected:
+  bool look() { return health_.observe({now_, handshake_, rx_, std::nullopt, tx_}); }
+  std::uint64_t tx_ = 0;
+};
+
+TEST_F(UncountedHealth, KeepalivesThatNobodyAnswersAreNotFailing) {
+  shake();
+  look();
+  for (int i = 0; i < 18; ++i) {  // as long as a session lives
+    wait(seconds(10));
+    tx_ += 32;
+    EXPECT_FALSE(look());
+  }
+  EXPECT_EQ(proof(), Proof::kProven);
+}
+
+TEST_F(UncountedHealth, HandshakesThatNobodyAnswersAre) {
+  shake();
+  look();
+  for (int i = 0; i < 10; ++i) {
+    wait(seconds(5));
+    tx_ += 148;
+    look();
+  }
+  EXPECT_EQ(proof(), Proof::kUnanswered);
+  rx_ += 32;
+  look();
+  EXPECT_EQ(proof(), Proof::kProven);
+}
+
+TEST_F(UncountedHealth, DataThatIsAnsweredNowAndThenIsNotFailing) {
+  shake();
+  for (int i = 0; i < 60; ++i) {
+    wait(seconds(1));
+    tx_ += 100'000;
+    if (i % 10 == 0) rx_ += 32;
+    EXPECT_FALSE(look() && i > 0);
+  }
+  EXPECT_EQ(proof(), Proof::kProven);
+}
+
+TEST_F(UncountedHealth, ADeviceThatWasMadeAnewCountsFromTheStart) {
+  tx_ = 1'000'000;
+  shake();
+  look();
+  tx_ = 0;
+  wait(seconds(1));
+  look();
+  tx_ = 148'000;
+  look();
+  wait(kUnansweredAfter);
+  look();
+  EXPECT_EQ(proof(), Proof::kUnanswered);
+}
+
 TEST_F(HealthTest, WhatIsSentAndNotAnsweredForTwentyFiveSecondsIsUnanswered) {
   shake();
   look();

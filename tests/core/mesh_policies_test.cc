@@ -169,5 +169,25 @@ TEST_F(MeshPolicies, ARestartSendsNothingInPlaintextThatAPolicyForbids) {
   EXPECT_EQ(world.state("c"), State::kBlocked);
 }
 
+TEST_F(MeshPolicies, WhoeverIsForgottenIsForgottenByThePoliciesToo) {
+  world.put(node("b", 2).no_key());
+  world.put_policy(policy("p", 1, PolicyAction::kRequire));
+  world.settle();
+  world.remove("b");
+  world.settle();
+  ASSERT_EQ(world.decision("b").reason, Reason::kNoRecord);
+  ASSERT_TRUE(world.model->forget_gone("b"));
+  world.settle();
+  // Another answer about a node that nobody knows any more concerns nobody.
+  world.put_policy(policy("p", 1, PolicyAction::kPrefer));
+  world.settle();
+  world.put_policy(policy("p", 1, PolicyAction::kRequire));
+  world.settle();
+  // And one that comes back, unchanged, is asked about again.
+  world.put(node("b", 2).no_key());
+  world.settle();
+  EXPECT_EQ(world.decision("b"), (Decision{State::kBlocked, Reason::kNoPublicKey, Path::kDrop}));
+}
+
 }  // namespace
 }  // namespace mesh::test

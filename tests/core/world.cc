@@ -172,7 +172,7 @@ const Plan& World::pass() {
   }
   if (mirror_.device())
     if (auto device = kernel.read_device()) mirror_.set_device(*device, touched_);
-  model->observe(mirror_, inner_tx, now());
+  model->observe(mirror_, &inner_tx, now());
   Requests requests;
   (void)model->settle(now(), desired, touched_, requests);
   desired.set_device(desired_device(model->local(), true));

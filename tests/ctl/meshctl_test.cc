@@ -149,6 +149,27 @@ TEST_F(Meshctl, CheckOfANodeWithoutPeersIsMetAndSaysSo) {
   EXPECT_THAT(outcome.output, HasSubstr("no peers"));
 }
 
+TEST_F(Meshctl, CheckIsNotMetWhereTheTunnelsOrThePeersAreNotKnown) {
+  Status blind = all_encrypted();
+  blind.error = "the device mesh0 cannot be read";
+  backend_.set_status(blind);
+  Outcome outcome = run({"status", "--check"});
+  EXPECT_EQ(outcome.code, 3);
+  EXPECT_THAT(outcome.output, HasSubstr("node-a: the device mesh0 cannot be read\n"));
+  Status alone = test::sample_status();
+  alone.peers.clear();
+  alone.store.in_sync = false;
+  backend_.set_status(alone);
+  outcome = run({"status", "--check"});
+  EXPECT_EQ(outcome.code, 3);
+  EXPECT_THAT(outcome.output, HasSubstr("node-a: the store does not answer"));
+  // Of known peers a store that is out says nothing new.
+  Status out = all_encrypted();
+  out.store.in_sync = false;
+  backend_.set_status(out);
+  EXPECT_EQ(run({"status", "--check"}).code, 0);
+}
+
 TEST_F(Meshctl, CheckKeepsTheWantedFormat) {
   const Outcome outcome = run({"status", "--check", "-o", "json"});
   EXPECT_EQ(outcome.code, 3);

@@ -409,8 +409,9 @@ TEST(Config, NumbersHaveTheirRanges) {
     taken(setting);
 }
 
-TEST(Config, ForgetAfterNothingWouldRemoveEveryRecord) {
-  EXPECT_THAT(bad("store: {forgetAfter: 0s}"),
+TEST(Config, ForgetAfterNothingIsNeverAndBeforeNowIsRefused) {
+  EXPECT_EQ(good("store: {forgetAfter: 0s}").store.forget_after, Duration(0));
+  EXPECT_THAT(bad("store: {forgetAfter: -1s}"),
               ElementsAre(StartsWith("f:1:22: store.forgetAfter")));
 }
 

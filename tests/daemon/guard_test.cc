@@ -155,5 +155,84 @@ TEST_F(Guard, WhatIsBlockedStaysSoOverRestartsAndRebootsUntilItIsForgotten) {
   EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kOther) << "also after a restart";
 }
 
+// --- the same where no node, but a policy requires it ---
+
+class GuardByPolicy : public ::testing::Test {
+ protected:
+  // Node a with b, of which a policy demands encryption by its label, and d, of which none does.
+  void SetUp() override {
+    rig.keeps_snapshots = true;
+    rig.kernel.answer(key(2));
+    rig.config.node.labels = {{"zone", "z1"}};
+    rig.store.put(node("b", 2).label("role", "db").record());
+    rig.add_peer("d", 4);
+    rig.store.put_policy({"p", 1, "role == 'db'", "zone == 'z1'", PolicyAction::kRequire});
+    rig.start();
+    ASSERT_TRUE(rig.run_until([&] { return rig.encrypted("b") && rig.encrypted("d"); }));
+    rig.run(seconds(10));
+    ASSERT_TRUE(rig.snapshot);
+  }
+  void expect_blocked(const std::string& when) {
+    EXPECT_EQ(rig.peer("b").reason, Reason::kNoRecord) << when;
+    EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kUnreachable) << when;
+  }
+  void stop() {
+    rig.reconciler->finish();
+    rig.reconciler.reset();
+  }
+  Rig rig;
+};
+
+TEST_F(GuardByPolicy, APeerThatVanishedWhileMeshdWasStoppedIsBlocked) {
+  stop();
+  rig.store.remove("b");
+  rig.store.remove("d");
+  rig.start();
+  rig.run(seconds(5));
+  expect_blocked("after the start");
+  for (const PeerStatus& peer : rig.status->peers) EXPECT_NE(peer.node, "d");
+}
+
+TEST_F(GuardByPolicy, WhatIsBlockedStaysSoOverRestartsAndReboots) {
+  rig.store.remove("b");
+  rig.run(seconds(10));
+  expect_blocked("at once");
+  stop();
+  rig.start();
+  rig.run(seconds(10));
+  expect_blocked("after a restart");
+  rig.reboot();
+  rig.start();
+  rig.run(seconds(10));
+  expect_blocked("after a reboot");
+}
+
+TEST_F(GuardByPolicy, WhatIsBlockedStaysSoWhereTheStoreIsOutAtBoot) {
+  rig.store.remove("b");
+  rig.run(seconds(10));
+  stop();
+  rig.reboot();
+  const auto outcome = hold_closed(rig.kernel, rig.config, *rig.snapshot, key(1), rig.clock.now());
+  ASSERT_TRUE(outcome);
+  EXPECT_THAT(outcome->closed, ElementsAre("b"));
+  EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kUnreachable);
+  rig.store.go_out("no such directory");
+  rig.start();
+  rig.store.go_out("no such directory");
+  rig.run(seconds(5));
+  expect_blocked("by the snapshot alone");
+}
+
+TEST_F(GuardByPolicy, WhenThePolicyGoesWhatIsGoneIsFree) {
+  rig.store.remove("b");
+  rig.run(seconds(10));
+  expect_blocked("at first");
+  stop();
+  rig.store.remove_policy("p");
+  rig.start();
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kOther);
+}
+
 }  // namespace
 }  // namespace mesh::test

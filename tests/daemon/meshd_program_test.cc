@@ -230,6 +230,22 @@ TEST_F(MeshdProgram, ARunAnswersOnItsSocketAndItsEndLeavesTheDataPath) {
   EXPECT_THAT(running->log(), HasSubstr("the data path stays as it is"));
 }
 
+TEST_F(MeshdProgram, ArgumentsOfAnotherTypeAreRefusedAndItLives) {
+  const auto running = start();
+  ASSERT_TRUE(eventually([&] { return answers(); })) << running->log();
+  for (const char* command : {"forget", "allow-plaintext"})
+    for (const char* body : {R"({"node": 1})", R"({"node": null})", R"({"node": ["a"]})"}) {
+      const UniqueFd fd = connect_unix(socket);
+      ASSERT_TRUE(fd);
+      const HttpAnswer answer =
+          test::exchange(fd, request_text("POST", std::string("/v1/") + command, body));
+      EXPECT_EQ(answer.status, 400) << command << " " << body << ": " << answer.body;
+      EXPECT_THAT(answer.body, HasSubstr("'node' must be a string"));
+    }
+  EXPECT_TRUE(answers());
+  EXPECT_EQ(running->stop(), 0);
+}
+
 TEST_F(MeshdProgram, ARestartAdoptsAndChangesNothing) {
   auto running = start();
   ASSERT_TRUE(eventually([&] { return published() && answers(); })) << running->log();

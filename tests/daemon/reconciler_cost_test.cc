@@ -1,6 +1,7 @@
 // What a quiet mesh and one change cost, whatever the size.
 #include <gmock/gmock.h>
 
+#include "meshd/daemon/pace.h"
 #include "reconciler_fixture.h"
 
 namespace mesh::test {
@@ -82,6 +83,39 @@ TEST_F(ReconcilerTest, OneRecordsChangeCostsTheSameWhateverTheNumberOfPeers) {
   }
   EXPECT_EQ(costs[0], costs[1]);
   EXPECT_LT(costs[1], 40U);
+}
+
+// --- pace ---
+
+TEST(Pace, WhatCostsNothingIsReportedEveryTime) {
+  ReportPace pace;
+  const MonotonicTime now{seconds(100)};
+  EXPECT_TRUE(pace.due(now));
+  pace.made(now, std::chrono::microseconds(999));
+  EXPECT_TRUE(pace.due(now));
+  EXPECT_EQ(pace.next(), std::nullopt);
+}
+
+TEST(Pace, WhatCostsMuchIsReportedSoonWhenThereIsNewsAndNowAndThenWithout) {
+  ReportPace pace;
+  const MonotonicTime now{seconds(100)};
+  pace.made(now, std::chrono::milliseconds(20));
+  EXPECT_FALSE(pace.due(now));
+  pace.put_off();
+  ASSERT_TRUE(pace.next());
+  EXPECT_EQ(*pace.next() - now, seconds(4)) << "half a percent of a core";
+  pace.news();
+  EXPECT_EQ(*pace.next() - now, std::chrono::milliseconds(200));
+  EXPECT_TRUE(pace.due(now + std::chrono::milliseconds(200)));
+  pace.made(now, seconds(3));
+  pace.news();
+  EXPECT_TRUE(pace.due(now + std::chrono::milliseconds(500))) << "an event is told within a second";
+}
+
+TEST(Pace, APauseIsAShareOfTheTimeWithinItsBounds) {
+  EXPECT_EQ(pause_after(Duration(0), 200, seconds(5), seconds(60)), seconds(5));
+  EXPECT_EQ(pause_after(std::chrono::milliseconds(100), 200, seconds(5), seconds(60)), seconds(20));
+  EXPECT_EQ(pause_after(seconds(1), 200, seconds(5), seconds(60)), seconds(60));
 }
 
 }  // namespace

@@ -261,6 +261,18 @@ TEST_F(ReconcilerTest, AFailedDumpOfTheTableDoesNotMakeItAnew) {
   EXPECT_EQ(rig.dataplane.operations_tried, 0U);
 }
 
+// Each look at a device that hangs may block the loop for seconds.
+TEST_F(ReconcilerTest, ADeviceThatCannotBeReadIsAskedLessAndLess) {
+  Rig rig;
+  make_encrypted(rig);
+  rig.kernel.fail("read-device", 0, FakeDataplane::kForEver);
+  rig.run(minutes(2));
+  rig.dataplane.calls.clear();
+  rig.run(minutes(10));
+  EXPECT_LE(rig.dataplane.calls["read-device"], 80);
+  EXPECT_GE(rig.dataplane.calls["read-device"], 30) << "it keeps asking";
+}
+
 TEST_F(ReconcilerTest, ADeviceThatCannotBeReadDegradesNobody) {
   Rig rig;
   make_encrypted(rig);
@@ -272,10 +284,14 @@ TEST_F(ReconcilerTest, ADeviceThatCannotBeReadDegradesNobody) {
   }
   EXPECT_TRUE(rig.encrypted("b"));
   EXPECT_TRUE(rig.warns("injected"));
+  EXPECT_THAT(rig.status->error, HasSubstr("nothing is known of the tunnels"));
+  EXPECT_THAT(rig.reconciler->not_ready(), HasSubstr("injected"));
   rig.kernel.stop_failing();
   rig.run(seconds(31));
   EXPECT_TRUE(rig.encrypted("b"));
   EXPECT_FALSE(rig.warns("injected"));
+  EXPECT_EQ(rig.status->error, "");
+  EXPECT_EQ(rig.reconciler->not_ready(), "");
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 // --- from nothing to encrypted ---
 
@@ -112,6 +113,32 @@ TEST_F(ReconcilerTest, ARuleOfSomebodyElseThatLeadsPacketsPastTheMeshIsSaidAndNo
   EXPECT_TRUE(rig.encrypted("b"));
   EXPECT_FALSE(rig.warns("priority"));
   EXPECT_EQ(rig.status->repairs, 0U);
+}
+
+TEST_F(ReconcilerTest, WhatLeavesUnencryptedForAnEncryptedPeerIsSaidWhateverLeadsItThere) {
+  Rig rig;
+  make_encrypted(rig);
+  const NftElement plaintext{NftSet::kTxPlaintext, {ip("10.2.0.0"), ip("10.2.0.255")}};
+  rig.run(seconds(10));
+  const auto warned = [&] {
+    const auto& warnings = rig.peer("b").warnings;
+    return std::any_of(warnings.begin(), warnings.end(), [](const std::string& warning) {
+      return warning.find("left unencrypted") != std::string::npos;
+    });
+  };
+  EXPECT_FALSE(warned());
+  rig.kernel.count(plaintext, 1500);
+  rig.run(seconds(2));
+  EXPECT_TRUE(warned());
+  EXPECT_TRUE(rig.encrypted("b")) << "some packets are not all";
+  rig.run(seconds(10));
+  EXPECT_FALSE(warned()) << "it is over";
+  // Bytes that were on their way when the path changed are none.
+  rig.add_peer("d", 4);
+  ASSERT_TRUE(rig.run_until([&] { return rig.encrypted("d"); }));
+  rig.kernel.count({NftSet::kTxPlaintext, {ip("10.4.0.0"), ip("10.4.0.255")}}, 1500);
+  rig.run(seconds(3));
+  EXPECT_THAT(rig.peer("d").warnings, IsEmpty());
 }
 
 // --- the device ---

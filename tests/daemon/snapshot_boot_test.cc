@@ -146,7 +146,7 @@ TEST_F(SnapshotBoot, WhileTheStoreIsAwayNothingIsPublishedRemovedOrWrittenDown) 
   rig.run(seconds(10));
   rig.kernel.forget();
   rig.dataplane.operations_tried = 0;
-  rig.run(hours(24));
+  rig.run(hours(6));
   EXPECT_EQ(rig.published, published);
   EXPECT_EQ(rig.saves, saves);
   EXPECT_EQ(rig.dataplane.operations_tried, 0U);

@@ -92,7 +92,8 @@ class Impostor {
 };
 
 TEST(HostileEtcd, AServerThatIsNoEtcdIsOneClearErrorAndTheStoreGoesOnTrying) {
-  const std::string garbage("\x00\x01\x02\xff garbage \n more\r\n", 24);
+  using std::string_literals::operator""s;
+  const std::string garbage = "\x00\x01\x02\xff garbage \n more\r\n"s;
   for (const std::string& says :
        {std::string("HTTP/1.1 302 Found\r\nLocation: https://example.com/\r\n\r\n"), garbage,
         std::string(100'000, 'z'), std::string()}) {
