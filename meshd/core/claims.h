@@ -5,7 +5,8 @@
 // in which claims came. Conflicts are settled per prefix, per address and per key: a refused claim
 // costs its node that claim only. What a node yields goes to whoever else claims it, or claims it
 // within a wider prefix under a key that is proven. Cost: a change touches the claims it names and
-// those that overlap them; lookups are logarithmic.
+// those that overlap them; of many that claim the same, all only when its holder changes. Lookups
+// are logarithmic.
 #pragma once
 
 #include <array>
@@ -73,41 +74,60 @@ class Claims {
   // Lets go of every key that `node` has proven but these: a key it still uses while its record
   // already publishes the next one is one of them. Returns whose outcome may have changed.
   NodeSet keep_keys(const std::string& node, const std::set<PublicKey>& keys);
-  NodeSet nodes_with_key(const PublicKey& key) const;
+  const NodeSet& nodes_with_key(const PublicKey& key) const;
   // The prefix through which packets to `address` would enter the mesh, whoever owns it.
   std::optional<Cidr> accepted_prefix_over(const IpAddress& address) const;
 
  private:
   using Holders = std::map<Cidr, std::string>;
 
-  NodeSet related(const NodeClaims& claims) const;
-  void relate_cidr(const Cidr& cidr, NodeSet& nodes) const;
-  void relate_address(const IpAddress& address, NodeSet& nodes) const;
+  template <class Key>
+  static const NodeSet& nodes_of(const std::map<Key, NodeSet>& index, const Key& key) {
+    static const NodeSet kNobody;
+    const auto found = index.find(key);
+    return found == index.end() ? kNobody : found->second;
+  }
+  static void add_all(const NodeSet& some, NodeSet& nodes) {
+    nodes.insert(some.begin(), some.end());
+  }
+  // Claimed prefixes around an address, and others of their lengths.
+  template <class Visit>  // bool Visit(const Cidr&): true ends
+  void visit_covering(const IpAddress& address, Visit visit) const {
+    for (const auto& [length, count] : lengths_[address.family() == Family::kIpv4 ? 0 : 1])
+      if (visit(Cidr(address, length))) return;
+  }
+  static const std::string* holder_of(const Holders& holders, const Cidr& cidr);  // null: nobody
+  static bool holds(const Holders& holders, const Cidr& cidr, const std::string& node);
+
+  // claims_related.cc
+  void index(const std::string& node, const NodeClaims& claims);
+  void unindex(const std::string& node, const NodeClaims& claims);
+  void relate(const std::string& node, const NodeClaims& claims, NodeSet& nodes) const;
+  void relate_claimants(const Cidr& cidr, NodeSet& nodes) const;
+  void relate_held_cidr(const Cidr& cidr, NodeSet& nodes) const;
+  void relate_held_address(const IpAddress& address, NodeSet& nodes) const;
+  void relate_guarded(const std::string& node, const IpAddress& address, NodeSet& nodes) const;
+  bool refused_before(const Cidr& cidr, const IpAddress& address, const std::string& node) const;
   void relate_endpoints(const std::string& node, NodeSet& nodes) const;
   void relate_yielding(const Cidr& cidr, NodeSet& nodes) const;
   void relate_yielding(const std::string& node, NodeSet& nodes) const;
-  void index(const std::string& node, const NodeClaims& claims);
-  void unindex(const std::string& node, const NodeClaims& claims);
-  template <class Visit>  // bool Visit(const Cidr&, const NodeSet&): true ends
-  void visit_covering(const IpAddress& address, Visit visit) const;
 
   std::string why_cidr_refused(const std::string& node, const Cidr& cidr) const;
   std::string why_cidr_impossible(const std::string& node, const Cidr& cidr) const;
   std::string why_address_refused(const std::string& node, const IpAddress& address) const;
   std::string why_address_impossible(const std::string& node, const IpAddress& address) const;
   std::string why_yielded(const std::string& node, const Cidr& cidr) const;
-  bool claims_address(const std::string& node, const IpAddress& address) const;
+  bool guards(const std::string& node, const IpAddress& address) const;
   bool yields(const std::string& node, const Cidr& cidr) const;
   bool yields_all(const std::string& node) const;
-  bool holds(const Holders& holders, const Cidr& cidr, const std::string& node) const;
 
   OwnClaims own_;
   std::map<std::string, NodeClaims> claims_;
-  std::map<Cidr, NodeSet> by_cidr_;
+  std::map<Cidr, NodeSet> by_keeping_;  // claimed and not yielded
+  std::map<Cidr, NodeSet> by_yielding_;
   std::map<IpAddress, NodeSet> by_address_;  // claimed as addresses
   std::map<IpAddress, NodeSet> by_guarded_;  // claimed as addresses or endpoints
   std::map<PublicKey, NodeSet> by_key_;
-  std::map<Cidr, NodeSet> by_yielding_;
   std::array<std::map<int, int>, 2>
       lengths_;  // how many claimed prefixes have this length, per family
   Holders cidr_holders_;

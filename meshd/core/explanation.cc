@@ -78,8 +78,8 @@ std::string headline(const Explanation& it) {
     return fmt::format("{}, by the policy {} ({}, {})\n", pair, decides->policy,
                        order_words(*decides), decides->action);
   return fmt::format(
-      "{}: no policy matches, the stricter of the nodes' own modes counts ({}: {}, "
-      "{}: {})\n",
+      "{}: no policy matches, so the nodes' own modes decide ({}: {}, {}: {}): require if either "
+      "requires, else off if either is off, else prefer\n",
       pair, it.sides[0].node, to_string(it.sides[0].mode), it.sides[1].node,
       to_string(it.sides[1].mode));
 }

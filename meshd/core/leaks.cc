@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 
 #include "core/status_render.h"
 #include "core/text.h"
@@ -80,8 +81,11 @@ Row row_of(const Leak& leak) {
 
 LeakReport find_leaks(const Status& before, const Status& after, double seconds) {
   LeakReport report{after.node, seconds, {}};
+  std::unordered_map<std::string_view, const PeerStatus*> earlier;
+  for (const PeerStatus& peer : before.peers) earlier.emplace(peer.node, &peer);
   for (const PeerStatus& peer : after.peers) {
-    Leak leak = leak_of(find_peer(before, peer.node), peer, seconds);
+    const auto found = earlier.find(peer.node);
+    Leak leak = leak_of(found == earlier.end() ? nullptr : found->second, peer, seconds);
     if (leak.bytes() != 0 || peer.path == Path::kPlaintext) report.leaks.push_back(std::move(leak));
   }
   std::ranges::sort(report.leaks, [](const Leak& a, const Leak& b) {

@@ -9,6 +9,16 @@ bool LocalNode::has_family(Family family) const {
                      [&](const IpAddress& a) { return a.family() == family; });
 }
 
+bool LocalNode::differs_in_host_addresses_alone(const LocalNode& other) const {
+  for (const Family family : {Family::kIpv4, Family::kIpv6})
+    if (preferred_source(family) != other.preferred_source(family) ||
+        host_source(family) != other.host_source(family))
+      return false;
+  LocalNode same = other;
+  same.host_addresses = host_addresses;
+  return same == *this;
+}
+
 std::optional<IpAddress> LocalNode::preferred_source(Family family) const {
   for (const Cidr& cidr : cidrs) {
     if (cidr.family() != family) continue;

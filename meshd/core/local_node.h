@@ -63,6 +63,8 @@ struct LocalNode {
   std::optional<IpAddress> preferred_source(Family family) const;
   // The source for packets of this host to another: an underlay address that is on a link here.
   std::optional<IpAddress> host_source(Family family) const;
+  // And in none that routes bear as their source: only peers with a claim to one of them care.
+  bool differs_in_host_addresses_alone(const LocalNode& other) const;
   std::set<std::uint32_t> tables() const { return {table_w, table_h, table_t}; }
 };
 

@@ -8,6 +8,7 @@ void MeshModel::set_local(LocalNode local, Instant now) {
   former_.change(local_.cidrs, local.cidrs, now.monotonic);
   local.former_cidrs = former_.at(now.monotonic);
   if (local == local_) return;
+  const bool addresses_alone = local.differs_in_host_addresses_alone(local_);
   // Having withdrawn my key, I cannot know what the others still have of it.
   if (local_.withdrawn() && !local.withdrawn() && !peers_.empty()) start_over_ = true;
   // What I send tells the peers where I listen now.
@@ -19,8 +20,10 @@ void MeshModel::set_local(LocalNode local, Instant now) {
   own.addresses = local_.host_addresses;
   own.addresses.insert(local_.addresses.begin(), local_.addresses.end());
   if (!local_.key.is_zero()) own.key = local_.key;
-  (void)claims_.set_own(std::move(own));
+  NodeSet related = claims_.set_own(std::move(own));
   local_dirty_ = true;
+  // They come and go with every container and every service of a cluster.
+  if (addresses_alone) return mark(related);
   mark_all_dirty();
   take_own_labels();
   NodeSet released;  // gone, and blocked only because I required encryption
@@ -149,7 +152,9 @@ void MeshModel::apply_change(const StoreChange& change, MonotonicTime now) {
   mark(claims_.set(change.node, peer.claims()));
   dirty_.insert(change.node);
   if (!peer.announcement().key) return;
-  for (const std::string& other : claims_.nodes_with_key(*peer.announcement().key))
+  const NodeSet& owners = claims_.nodes_with_key(*peer.announcement().key);
+  if (owners.size() != 2) return;  // a node that has vanished was alone with its key
+  for (const std::string& other : NodeSet(owners))
     if (other != change.node && peers_.at(other).vanished()) forget(other);  // this is what it is
 }
 

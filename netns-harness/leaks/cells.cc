@@ -1,6 +1,6 @@
 // What is done to a pair that must encrypt.
 #include <filesystem>
-#include <thread>
+#include <nlohmann/json.hpp>
 
 #include "faults/damage.h"
 #include "lab/error.h"
@@ -63,6 +63,12 @@ void claim_its_key(Lab& lab) {
 
 void forget_keys(Lab& lab) { std::filesystem::remove_all(b(lab).directory() + "/keys"); }
 
+std::uint64_t received_of_workloads(const Node& node) {
+  return nlohmann::json::parse(node.must({"ip", "-j", "-s", "link", "show", "dev", "pods"}))
+      .at(0)["stats64"]["rx"]["packets"]
+      .get<std::uint64_t>();
+}
+
 // The network of a host comes up after the guard, and goes down before anything is forgotten.
 void reboot(Lab& lab, const Act& meanwhile, bool guard) {
   Node& node = b(lab);
@@ -79,12 +85,51 @@ void reboot(Lab& lab, const Act& meanwhile, bool guard) {
     (void)node.run({"ip", family, "neigh", "flush", "dev", "eth0", "nud", "all"});
   lab.plug_cable(node);
   if (!guard) return;
-  std::this_thread::sleep_for(milliseconds(500) * patience());
+  // Long enough alone under traffic: 50 rounds of it, in both families.
+  const std::uint64_t before = received_of_workloads(node);
+  if (!wait_until([&] { return received_of_workloads(node) >= before + 100; },
+                  milliseconds(30'000)))
+    fail("{} hears nothing of its workloads", node.name());
   node.start();
 }
 
 Act rebooted(Act meanwhile, bool guard) {
   return [meanwhile, guard](Lab& lab) { reboot(lab, meanwhile, guard); };
+}
+
+void write_policy(Lab& lab, const std::string& name, int order, const std::string& action) {
+  const std::string folder = lab.store().path() + "/policies";
+  std::filesystem::create_directories(folder);
+  write_file(folder + "/." + name,
+             fmt::format("apiVersion: meshd.io/v1\nkind: EncryptionPolicy\nmetadata: {{name: {}}}\n"
+                         "spec: {{order: {}, action: {}}}\n",
+                         name, order, action));
+  std::filesystem::rename(folder + "/." + name, folder + "/" + name + ".yaml");
+}
+
+// Under which the pair must encrypt all the time, and by another policy each time.
+void change_policies(Lab& lab) {
+  const auto decided_by = [&](const std::string& policy) {
+    if (!wait_until(
+            [&] {
+              return lab[0].peer("node-b").value("policy", "") == policy &&
+                     lab[1].peer("node-a").value("policy", "") == policy;
+            },
+            milliseconds(10'000)))
+      fail("the policy '{}' does not come to decide", policy);
+  };
+  write_policy(lab, "first", 10, "Require");
+  decided_by("first");
+  write_policy(lab, "zeroth", 5, "Require");
+  decided_by("zeroth");
+  std::filesystem::remove(lab.store().path() + "/policies/zeroth.yaml");
+  decided_by("first");
+  write_policy(lab, "first", 10, "Prefer");  // of a pair that is encrypted: it stays so
+  if (!wait_until([&] { return lab[1].peer("node-a").value("mode", "") == "prefer"; },
+                  milliseconds(10'000)))
+    fail("the policy does not change");
+  std::filesystem::remove(lab.store().path() + "/policies/first.yaml");
+  decided_by("");
 }
 
 Act changed_to(const std::string& mode) {
@@ -136,7 +181,7 @@ std::vector<LeakCell> leak_cells() {
                   lab.store().remove("node-b");
                   (void)wait_until([&] { return lab[0].reason_of("node-b") == "no-record"; },
                                    milliseconds(5000));
-                  std::this_thread::sleep_for(milliseconds(1500) * patience());  // written down
+                  wait_until_written_down(lab[0]);
                   lab[0].kill();
                   lab[0].start();
                 }})},
@@ -151,6 +196,7 @@ std::vector<LeakCell> leak_cells() {
       {"boot before the store answers, with the guard", rebooted(take_store_away, true)},
       {"boot before the store answers, without the guard", rebooted(take_store_away, false)},
       {"the peer's mode changed to prefer", changed_to("prefer")},
+      {"policies changed", change_policies, "", false},
   };
 }
 

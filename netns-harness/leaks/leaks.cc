@@ -4,8 +4,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 #include <set>
-#include <thread>
 
 #include "faults/table.h"
 #include "lab/capture.h"
@@ -15,8 +16,10 @@
 namespace mesh::lab {
 namespace {
 
-constexpr milliseconds kLeadIn(300);
-constexpr milliseconds kAftermath(2500);
+// In rounds of the traffic, one datagram of each kind: 100 a second, fewer on a slow machine.
+constexpr std::uint64_t kLeadIn = 30;
+constexpr std::uint64_t kAftermath = 250;
+constexpr milliseconds kLongestRounds(60'000);
 const std::set<std::string> kPair = {"node-a", "node-b"};
 
 void add_streams(Node& from, Node& to, bool bound, std::vector<Stream>& streams) {
@@ -62,17 +65,16 @@ LeakCount run_cell(const LeakCell& cell, const std::string& backend, bool requir
         fmt::format("encryption: {{mode: {}, hostTraffic: true}}", required ? "require" : "off"));
   lab.start_all();
   if (!ready(lab, required)) fail("the mesh does not become what it should:\n{}", lab.diagnosis());
-  // Snapshots are written down a second after a change.
-  std::this_thread::sleep_for(milliseconds(1500) * patience());
+  for (const auto& node : lab.nodes()) wait_until_written_down(*node);
   std::vector<Stream> streams;
   add_streams(lab[0], lab[1], cell.bound_sockets, streams);
   add_streams(lab[1], lab[0], cell.bound_sockets, streams);
   Capture capture(lab);
   const Sprayer sprayer(std::move(streams));
-  std::this_thread::sleep_for(kLeadIn);
+  if (!sprayer.wait_for_rounds(kLeadIn, kLongestRounds)) fail("no traffic");
   if (required && count(capture).all() > 0) fail("it leaks before anything was done");
   cell.act(lab);
-  std::this_thread::sleep_for(kAftermath * patience());
+  if (!sprayer.wait_for_rounds(kAftermath, kLongestRounds)) fail("the traffic has stopped");
   const LeakCount leaked = count(capture);
   if (required && leaked.all() > 0) {
     auto kinds = capture.between("node-a", "node-b").plaintext_seen;
@@ -115,6 +117,25 @@ It exits with 0 only if every cell was measured and zero, but for those where no
 )";
 
 }  // namespace
+
+void wait_until_written_down(Node& node) {
+  const std::string file = fmt::format("{}/{}.snapshot", node.directory(), node.name());
+  // "node NAME KEY here|gone RECORD": see meshd/store/snapshot.cc.
+  const auto holds = [&] {
+    const auto status = node.try_status();
+    if (!status || !std::filesystem::exists(file)) return false;
+    const std::string text = read_file(file);
+    return std::ranges::all_of((*status)["peers"], [&](const nlohmann::json& peer) {
+      const bool proven = peer["path"] == "wireguard";
+      return text.find(fmt::format("\nnode {} {} {} ", peer["node"].get<std::string>(),
+                                   proven ? peer["publicKey"].get<std::string>() : "-",
+                                   peer["reason"] == "no-record" ? "gone" : "here")) !=
+             std::string::npos;
+    });
+  };
+  if (!wait_until(holds, milliseconds(20'000)))
+    fail("{} does not write down what it knows in {}", node.name(), file);
+}
 
 LeakResult measure(const LeakCell& cell, const std::string& backend) {
   LeakResult result;

@@ -48,6 +48,9 @@ struct LeakResult {
   }
 };
 
+// What the node holds now is in its snapshot: a boot will know it. Throws LabError if it never is.
+void wait_until_written_down(Node& node);
+
 [[nodiscard]] std::vector<LeakCell> leak_cells();
 [[nodiscard]] LeakResult measure(const LeakCell& cell, const std::string& backend);
 

@@ -37,12 +37,18 @@ Sprayer::~Sprayer() {
   thread_.join();
 }
 
+bool Sprayer::wait_for_rounds(std::uint64_t rounds, milliseconds timeout) const {
+  const std::uint64_t until = rounds_ + rounds;
+  return wait_until([&] { return rounds_ >= until; }, timeout);
+}
+
 void Sprayer::work() {
   const std::array<char, 64> datagram{};
   while (!ending_) {
     for (const Source& source : sources_)
       (void)::sendto(source.socket.get(), datagram.data(), datagram.size(), 0,
                      source.destination.raw(), source.destination.size());
+    ++rounds_;
     std::this_thread::sleep_for(std::chrono::microseconds(1'000'000 / per_second_));
   }
 }

@@ -13,6 +13,7 @@
 
 #include "lab/namespace.h"
 #include "lab/socket_address.h"
+#include "lab/wait.h"
 
 namespace mesh::lab {
 
@@ -30,6 +31,9 @@ class Sprayer {
   Sprayer(const Sprayer&) = delete;
   Sprayer& operator=(const Sprayer&) = delete;
 
+  // Waits for so many rounds from now on, each a datagram from every stream; false: not in time.
+  [[nodiscard]] bool wait_for_rounds(std::uint64_t rounds, milliseconds timeout) const;
+
  private:
   void work();
 
@@ -39,6 +43,7 @@ class Sprayer {
   };
   std::vector<Source> sources_;
   unsigned per_second_;
+  std::atomic<std::uint64_t> rounds_{0};
   std::atomic<bool> ending_{false};
   std::thread thread_;
 };

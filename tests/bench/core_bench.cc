@@ -18,7 +18,10 @@ PublicKey key_of(int node) {
   return PublicKey(bytes);
 }
 
-StoreChange record_of(int node, bool with_extra_prefix) {
+// What all nodes claim beside what is their own, as if they were made from one template.
+enum class Shared { kNothing, kPrefix, kAddress, kKey };
+
+StoreChange record_of(int node, bool with_extra_prefix, Shared shared = Shared::kNothing) {
   NodeRecord record;
   record.name = fmt::format("node-{}", node);
   record.addresses = {
@@ -27,7 +30,12 @@ StoreChange record_of(int node, bool with_extra_prefix) {
   if (with_extra_prefix)
     record.cidrs.push_back(
         Cidr(IpAddress::v4(0xAC100000U + (static_cast<std::uint32_t>(node) << 4U)), 28));
-  record.annotations[std::string(kPublicKeyAnnotation)] = key_of(node).to_base64();
+  // It covers the nodes' addresses, too.
+  if (shared == Shared::kPrefix) record.cidrs.push_back(*Cidr::parse("198.18.0.0/15"));
+  if (shared == Shared::kPrefix) record.cidrs.push_back(*Cidr::parse("10.96.0.0/16"));
+  if (shared == Shared::kAddress) record.addresses.push_back(*IpAddress::parse("203.0.113.1"));
+  record.annotations[std::string(kPublicKeyAnnotation)] =
+      key_of(shared == Shared::kKey ? 0 : node).to_base64();
   return {record.name, std::make_shared<const StoreEntry>(std::move(record))};
 }
 
@@ -36,10 +44,10 @@ struct Mesh {
   Desired desired;
   Mirror mirror;
   Touched touched;
+  LocalNode local;
   Instant now{MonotonicTime(std::chrono::hours(1)), WallTime(std::chrono::hours(1))};
 
-  explicit Mesh(int peers) {
-    LocalNode local;
+  explicit Mesh(int peers, Shared shared = Shared::kNothing) {
     local.name = "me";
     local.addresses = {IpAddress::v4(0xC0000201U)};
     local.backend = Backend::kKernel;
@@ -53,7 +61,7 @@ struct Mesh {
     model.set_local(local, now);
     StoreUpdate all;
     all.in_sync = all.complete = true;
-    for (int node = 0; node < peers; ++node) all.changes.push_back(record_of(node, false));
+    for (int node = 0; node < peers; ++node) all.changes.push_back(record_of(node, false, shared));
     model.apply(all, now);
     settle();
   }
@@ -72,14 +80,14 @@ struct Mesh {
 
 // Claims, ranges and plan for one record whose prefixes change. The peers are unproven, so the
 // kicks that are due go along: time stands still while it is measured.
-void one_record_changes(benchmark::State& state) {
-  Mesh mesh(static_cast<int>(state.range(0)));
+void one_record_changes(benchmark::State& state, int node, Shared shared) {
+  Mesh mesh(static_cast<int>(state.range(0)), shared);
   bool extra = false;
   for (auto _ : state) {
     extra = !extra;
     StoreUpdate update;
     update.in_sync = true;
-    update.changes.push_back(record_of(7, extra));
+    update.changes.push_back(record_of(node, extra, shared));
     mesh.model.apply(update, mesh.now);
     Requests requests;
     mesh.model.settle(mesh.now, mesh.desired, mesh.touched, requests);
@@ -90,16 +98,82 @@ void one_record_changes(benchmark::State& state) {
     benchmark::DoNotOptimize(plan);
   }
 }
-BENCHMARK(one_record_changes)->Arg(100)->Arg(1'000)->Arg(10'000)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(one_record_changes, all_distinct, 7, Shared::kNothing)
+    ->Arg(100)
+    ->Arg(1'000)
+    ->Arg(10'000)
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(one_record_changes, one_prefix_of_all, 7, Shared::kPrefix)
+    ->Arg(1'000)
+    ->Arg(10'000)
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(one_record_changes, one_prefix_of_all_its_holder, 0, Shared::kPrefix)
+    ->Arg(1'000)
+    ->Arg(10'000)
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(one_record_changes, one_address_of_all, 7, Shared::kAddress)
+    ->Arg(1'000)
+    ->Arg(10'000)
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(one_record_changes, one_key_of_all, 7, Shared::kKey)
+    ->Arg(1'000)
+    ->Arg(10'000)
+    ->Unit(benchmark::kMicrosecond);
 
-void everything_from_nothing(benchmark::State& state) {
+// The holder of what all claim goes, and comes back: everybody is told who has it now.
+void the_holder_goes_and_comes_back(benchmark::State& state) {
+  Mesh mesh(static_cast<int>(state.range(0)), Shared::kPrefix);
   for (auto _ : state) {
-    Mesh mesh(static_cast<int>(state.range(0)));
+    for (const bool there : {false, true}) {
+      StoreUpdate update;
+      update.in_sync = true;
+      update.changes.push_back(record_of(0, false, Shared::kPrefix));
+      if (!there) update.changes[0].entry.reset();
+      mesh.model.apply(update, mesh.now);
+      Requests requests;
+      mesh.model.settle(mesh.now, mesh.desired, mesh.touched, requests);
+    }
+  }
+}
+BENCHMARK(the_holder_goes_and_comes_back)->Arg(1'000)->Arg(10'000)->Unit(benchmark::kMillisecond);
+
+// As the proxy of a cluster's services does it on every node, once a service.
+void an_address_of_this_host_comes_or_goes(benchmark::State& state) {
+  Mesh mesh(static_cast<int>(state.range(0)));
+  const IpAddress service = *IpAddress::parse("172.30.0.10");
+  for (auto _ : state) {
+    if (mesh.local.host_addresses.erase(service) == 0) mesh.local.host_addresses.insert(service);
+    mesh.model.set_local(mesh.local, mesh.now);
+    Requests requests;
+    mesh.model.settle(mesh.now, mesh.desired, mesh.touched, requests);
+  }
+}
+BENCHMARK(an_address_of_this_host_comes_or_goes)
+    ->Arg(100)
+    ->Arg(1'000)
+    ->Arg(10'000)
+    ->Unit(benchmark::kMicrosecond);
+
+void everything_from_nothing(benchmark::State& state, Shared shared) {
+  for (auto _ : state) {
+    Mesh mesh(static_cast<int>(state.range(0)), shared);
     benchmark::DoNotOptimize(mesh.mirror.peers().size());
   }
 }
-BENCHMARK(everything_from_nothing)
+BENCHMARK_CAPTURE(everything_from_nothing, all_distinct, Shared::kNothing)
     ->Arg(100)
+    ->Arg(1'000)
+    ->Arg(10'000)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(everything_from_nothing, one_prefix_of_all, Shared::kPrefix)
+    ->Arg(1'000)
+    ->Arg(10'000)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(everything_from_nothing, one_address_of_all, Shared::kAddress)
+    ->Arg(1'000)
+    ->Arg(10'000)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(everything_from_nothing, one_key_of_all, Shared::kKey)
     ->Arg(1'000)
     ->Arg(10'000)
     ->Unit(benchmark::kMillisecond);

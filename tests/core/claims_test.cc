@@ -314,6 +314,68 @@ TEST_P(ClaimRules, ASeededHostPrefixIsHeldAsPrefixAndAsAddress) {
 INSTANTIATE_TEST_SUITE_P(Families, ClaimRules, ::testing::ValuesIn(kPlans),
                          [](const auto& test) { return test.param.name; });
 
+// A mesh made from one template: what one of many does with what another has concerns nobody else.
+TEST(ClaimCosts, OfManyThatClaimTheSameOnlyTheHoldersChangesTouchTheOthers) {
+  constexpr int kNodes = 200;
+  const auto name = [](int n) { return fmt::format("n{:03}", n); };
+  const auto claims_of = [](int n) {
+    NodeClaims claims = prefixes({cidr("10.2.0.0/16"), cidr("fd00:2::/64")});
+    // One address of its own inside the prefix, another that is everybody's, and one key for all.
+    claims.addresses = {IpAddress::v4(0x0A020000U + static_cast<std::uint32_t>(n)),
+                        ip("192.0.2.2")};
+    claims.key = key(7);
+    return claims;
+  };
+  Claims claims;
+  std::size_t touched = 0;
+  for (int n = 0; n < kNodes; ++n) touched += claims.set(name(n), claims_of(n)).size();
+  EXPECT_LE(touched, 10U * kNodes);
+  for (int n = 0; n < kNodes; ++n) (void)claims.hold(name(n), claims.resolve(name(n)));
+  (void)claims.prove_key(name(0), key(7));
+  ASSERT_THAT(claims.resolve(name(0)).cidrs, ElementsAre(cidr("fd00:2::/64")));
+
+  NodeClaims less = claims_of(150);
+  less.cidrs.pop_back();
+  less.addresses.pop_back();
+  less.key.reset();
+  EXPECT_LE(claims.set(name(150), less).size(), 3U);
+  EXPECT_LE(claims.remove(name(150)).size(), 3U);
+  EXPECT_LE(claims.set(name(150), claims_of(150)).size(), 3U);
+  // The holder's own affairs are its own, until it gives up what the others want.
+  NodeClaims more = claims_of(0);
+  more.cidrs.push_back(cidr("10.9.0.0/24"));
+  EXPECT_LE(claims.set(name(0), more).size(), 3U);
+  more.cidrs.erase(more.cidrs.begin() + 1);
+  EXPECT_EQ(claims.set(name(0), more).size(), kNodes);
+}
+
+TEST(ClaimCosts, AnAddressOfThisHostTouchesOnlyWhoClaimsItOrAPrefixOverIt) {
+  Claims claims;
+  OwnClaims own;
+  own.cidrs = {cidr("10.1.0.0/24")};
+  (void)claims.set_own(own);
+  NodeClaims around = prefixes({cidr("10.2.0.0/24")});
+  NodeClaims at = addresses({ip("192.0.2.3")});
+  NodeClaims endpoint;
+  endpoint.endpoint_addresses = {ip("192.0.2.4")};
+  (void)claims.set("around", around);
+  (void)claims.set("at", at);
+  (void)claims.set("endpoint", endpoint);
+  const auto with = [&](const char* address) {
+    OwnClaims more = own;
+    more.addresses.insert(ip(address));
+    const NodeSet touched = claims.set_own(more);
+    EXPECT_EQ(claims.set_own(own), touched) << "as it came, so it goes";
+    return touched;
+  };
+  EXPECT_THAT(with("10.96.0.1"), IsEmpty());
+  EXPECT_THAT(with("10.2.0.200"), ElementsAre("around"));
+  EXPECT_THAT(with("192.0.2.3"), ElementsAre("at"));
+  EXPECT_THAT(with("192.0.2.4"), ElementsAre("endpoint"));
+  own.key = key(1);
+  EXPECT_EQ(claims.set_own(own).size(), 3U);
+}
+
 class UnusablePrefix : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(UnusablePrefix, IsRefusedAlwaysWithItsCause) {

@@ -64,7 +64,9 @@ TEST(Explanation, WithoutAMatchTheNodesModesAreNamed) {
   it.state = State::kPlaintext;
   it.reason = "encryption is off";
   EXPECT_THAT(render_explanation(it),
-              AllOf(HasSubstr("no policy matches"), HasSubstr("(node-a: prefer, node-b: off)"),
+              AllOf(HasSubstr("no policy matches"),
+                    HasSubstr("(node-a: prefer, node-b: off): require if either requires, else "
+                              "off if either is off, else prefer"),
                     HasSubstr("state: plaintext (encryption is off)"), Not(HasSubstr("without"))));
 }
 

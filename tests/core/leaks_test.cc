@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "sample_status.h"
@@ -48,6 +50,22 @@ TEST(Leaks, TheHighestRateComesFirstThenTheMostBytesThenTheName) {
   std::string order;
   for (const Leak& leak : report.leaks) order += leak.node;
   EXPECT_EQ(order, "dcab");
+}
+
+TEST(Leaks, OfAMeshOfManyAreFoundInOneWalkOverEitherSample) {
+  constexpr int kPeers = 20'000;
+  Status before = test::sample_status();
+  before.peers.clear();
+  for (int n = 0; n < kPeers; ++n) before.peers.push_back(test::plaintext_peer(std::to_string(n)));
+  Status after = before;
+  std::ranges::reverse(after.peers);  // whatever their order
+  for (PeerStatus& peer : after.peers) peer.plaintext_tx_bytes += 1000;
+  const std::clock_t start = std::clock();
+  const LeakReport report = find_leaks(before, after, 1.0);
+  ASSERT_EQ(report.leaks.size(), kPeers);
+  for (const Leak& leak : report.leaks) ASSERT_EQ(leak.tx_rate, 1000) << leak.node;
+  // A search per peer takes four hundred million comparisons, many seconds of them.
+  EXPECT_LT(std::clock() - start, 2 * CLOCKS_PER_SEC);
 }
 
 TEST(Leaks, WithoutNewBytesNothingLeaksAndCountsThatShrankAreNoRate) {

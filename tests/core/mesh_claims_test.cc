@@ -205,6 +205,46 @@ TEST_F(MeshClaims, AnEndpointOfThisHostIsRefused) {
   EXPECT_EQ(world.reason("c"), Reason::kNoEndpoint);
 }
 
+TEST_F(MeshClaims,
+       AnAddressOfThisHostThatComesAndGoesConcernsOnlyWhoClaimsItOrHasItsEndpointThere) {
+  world.kernel.answer(key(2));
+  world.put(node("b", 2));
+  world.put(node("c", 3).endpoint("198.51.100.3:51820"));
+  world.put(node("d", 4));
+  world.settle();
+  ASSERT_EQ(world.model->to_decide(), 0U);
+  const auto here = [&](const char* address, bool there) {
+    if (there)
+      world.local.host_addresses.insert(ip(address));
+    else
+      world.local.host_addresses.erase(ip(address));
+    world.model->set_local(world.local, world.now());
+    const std::size_t looked_at = world.model->to_decide();
+    world.settle();
+    EXPECT_THAT(world.left_to_do(), IsEmpty());
+    return looked_at;
+  };
+  const auto refused = [&](const std::string& name) {
+    return !world.peer(name).warnings().empty();
+  };
+  EXPECT_EQ(here("10.96.0.10", true), 0U) << "a service's address that means nobody here";
+  EXPECT_EQ(here("10.96.0.10", false), 0U);
+  EXPECT_EQ(here("198.51.100.3", true), 1U);
+  EXPECT_EQ(world.reason("c"), Reason::kNoEndpoint);
+  EXPECT_EQ(here("198.51.100.3", false), 1U);
+  EXPECT_EQ(world.state("c"), State::kPending);
+  EXPECT_EQ(here("10.4.0.10", true), 1U);
+  EXPECT_TRUE(refused("d") && !refused("b")) << "its prefix covers an address of this host";
+  EXPECT_EQ(here("10.4.0.10", false), 1U);
+  EXPECT_FALSE(refused("d"));
+  EXPECT_EQ(here("192.0.2.4", true), 1U);
+  EXPECT_TRUE(refused("d")) << "its address is this host's";
+  EXPECT_EQ(here("192.0.2.4", false), 1U);
+  EXPECT_EQ(here("10.1.0.0", true), 3U) << "the first address in my prefix is the routes' source";
+  EXPECT_EQ(here("192.0.2.1", false), 3U) << "my own underlay address is, too";
+  world.local.host_addresses.insert(ip("192.0.2.1"));
+}
+
 TEST_F(MeshClaims, AnEndpointOfAFamilyIDoNotHaveIsPassedOver) {
   world.put(node("c", 3).endpoint("[2001:db8::3]:51820,192.0.2.3:51821"));
   world.settle();
