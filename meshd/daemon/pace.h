@@ -55,7 +55,7 @@ class ReportPace {
   static constexpr Duration kCheap = std::chrono::milliseconds(1);
   static constexpr int kShareOfNews = 10;
   static constexpr Duration kLongestOfNews = std::chrono::milliseconds(500);
-  static constexpr int kShare = 200;
+  static constexpr int kShare = 400;
   static constexpr Duration kLongest = std::chrono::seconds(10);
 
   MonotonicTime next_time() const { return news_ ? soon_ : later_; }

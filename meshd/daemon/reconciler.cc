@@ -19,7 +19,7 @@ constexpr Duration kShortestPause = std::chrono::milliseconds(1);
 // kComparisonShare of a core.
 constexpr Duration kFullComparison = std::chrono::seconds(5);
 constexpr Duration kLongestComparison = std::chrono::seconds(60);
-constexpr int kComparisonShare = 200;
+constexpr int kComparisonShare = 400;
 // WireGuard has no events. Somebody who waits for a handshake makes us look often; a settled mesh,
 // now and then. Either way looking never takes more than one part in kSampleShare of a core, as
 // long as what is seen is young enough to tell who answers.
@@ -171,6 +171,7 @@ void Reconciler::finish() {
 
 MonotonicTime Reconciler::pass() {
   const Instant now = clock_.now();
+  const CpuStopwatch cost;
   gather(now);
   if (adopted_) {
     decide(now);
@@ -184,6 +185,10 @@ MonotonicTime Reconciler::pass() {
     if (drain_.steer(model_, kernel_.mirror(), store_in_sync_, now.monotonic))
       again_at_once_ = true;
   }
+  // What was read, what it was compared with, and the plan.
+  if (std::exchange(compared_, false))
+    next_full_ = now.monotonic +
+                 pause_after(cost.elapsed(), kComparisonShare, kFullComparison, kLongestComparison);
   report(now);
   const Instant end = clock_.now();
   metrics_.observe_reconcile(end.monotonic - now.monotonic);
@@ -220,7 +225,6 @@ void Reconciler::gather(Instant now) {
 }
 
 void Reconciler::read_kernel(Instant now) {
-  const CpuStopwatch cost;
   Touched touched = nothing_touched();
   // Events that came before the dump are part of it; those that come later are applied to it.
   on_kernel_events();
@@ -243,14 +247,8 @@ void Reconciler::read_kernel(Instant now) {
   drift_.compared(touched);
   read_everything_ = false;
   sample_now_ = true;
-  put_off_comparison(now, cost.elapsed());
-  compared_ = true;  // the plan comes on top
-}
-
-void Reconciler::put_off_comparison(Instant now, Duration cost) {
-  comparison_cost_ = cost;
-  next_full_ =
-      now.monotonic + pause_after(cost, kComparisonShare, kFullComparison, kLongestComparison);
+  next_full_ = now.monotonic + kFullComparison;  // or later, by what the pass will have cost
+  compared_ = true;
 }
 
 void Reconciler::sample_device(Instant now) {
@@ -342,9 +340,7 @@ void Reconciler::decide(Instant now) {
   desired_.set_device(std::move(device));
   decided_ = true;
   touched_.merge(held_.touched());
-  const CpuStopwatch cost;
   Plan plan = make_plan(desired_, kernel_.mirror(), touched_, requests, limits(now));
-  if (std::exchange(compared_, false)) put_off_comparison(now, comparison_cost_ + cost.elapsed());
   if (!changed.empty() || !plan.empty()) report_pace_.news();
   kernel_.adopt_endpoints(desired_);
   execute(held_.release(std::move(plan), now.monotonic), now);

@@ -94,7 +94,6 @@ class Reconciler {
   // --- gather ---
   void gather(Instant now);
   void read_kernel(Instant now);
-  void put_off_comparison(Instant now, Duration cost);
   void sample_device(Instant now);
   void update_local(Instant now);
   Backend backend_meanwhile() const;
@@ -161,8 +160,7 @@ class Reconciler {
   ReportPace report_pace_;
   std::uint64_t problems_reported_ = 0;
 
-  Duration comparison_cost_{};
-  bool compared_ = false;  // in this pass, and what the plan costs is still to be added
+  bool compared_ = false;  // in this pass
   MonotonicTime next_sample_{};
   Backoff sample_pause_{std::chrono::milliseconds(20), std::chrono::seconds(1)};
   std::optional<MonotonicTime> device_unread_since_;

@@ -60,22 +60,24 @@ void forget(Lab& lab, Node& node, Node& peer) {
 
 std::vector<Act> daemon_acts() {
   return {
-      {.name = "meshd killed", .begin = kill_if_alive, .end = start_if_dead},
+      {.name = "meshd killed", .begin = kill_if_alive, .end = start_if_dead, .restarts = true},
       {.name = "meshd killed and started",
        .begin =
            [](Lab& lab, Node& node, Node& peer) {
              kill_if_alive(lab, node, peer);
              node.start();
-           }},
+           },
+       .restarts = true},
       {.name = "meshd restarted",
        .begin =
            [](Lab&, Node& node, Node&) {
              if (node.running()) (void)node.stop();
              node.start();
-           }},
+           },
+       .restarts = true},
       {.name = "meshd frozen", .begin = signal(SIGSTOP), .end = signal(SIGCONT)},
       {.name = "configuration read again", .begin = signal(SIGHUP)},
-      {.name = "host rebooted", .begin = forget, .opens = true},
+      {.name = "host rebooted", .begin = forget, .opens = true, .restarts = true},
   };
 }
 
@@ -172,12 +174,32 @@ std::vector<Act> store_acts() {
   };
 }
 
+// All nodes of a lab have the machine's clock. Not by more than a peer may refuse handshakes for:
+// their time stamps must not go back.
+std::vector<Act> clock_acts() {
+  constexpr std::chrono::seconds kStep(20);
+  const auto step = [](std::chrono::seconds by) {
+    return [by](Lab&, Node&, Node&) { step_wall_clock(by); };
+  };
+  return {
+      {.name = "wall clock set forward",
+       .begin = step(kStep),
+       .end = step(-kStep),
+       .needs_own_machine = true},
+      {.name = "wall clock set back",
+       .begin = step(-kStep),
+       .end = step(kStep),
+       .needs_own_machine = true},
+  };
+}
+
 }  // namespace
 
 const std::vector<Act>& all_acts() {
   static const std::vector<Act> kActs = [] {
     std::vector<Act> all;
-    for (auto& part : {daemon_acts(), device_acts(), routing_acts(), network_acts(), store_acts()})
+    for (auto& part :
+         {daemon_acts(), device_acts(), routing_acts(), network_acts(), store_acts(), clock_acts()})
       all.insert(all.end(), part.begin(), part.end());
     return all;
   }();
@@ -204,11 +226,13 @@ Step Order::next() {
   return step;
 }
 
-// Nothing is begun twice, and nobody writes to a store that is away.
+// Nothing is begun twice, nobody writes to a store that is away, and the witness keeps its daemon.
 bool Order::fits(const Step& step) const {
   const auto& act = all_acts()[step.act];
+  if (act.restarts && step.node == kWitness) return false;
   for (const auto& lasting : lasting_) {
     const auto& other = all_acts()[lasting.step.act];
+    if (act.needs_own_machine && other.needs_own_machine) return false;
     if (act.on_store && other.on_store) return false;
     if (act.needs_netem && other.needs_netem && step.node == lasting.step.node) return false;
     if (step.act == lasting.step.act && step.node == lasting.step.node) return false;

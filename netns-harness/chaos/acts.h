@@ -24,7 +24,13 @@ struct Act {
   bool on_store = false;  // needs the store in its place
   bool needs_netem = false;
   bool needs_wireguard_go = false;
+  bool needs_own_machine = false;  // the clock is everybody's
+  bool restarts = false;           // another meshd runs afterwards
 };
+
+// The node whose meshd no act restarts: what a process holds can only be compared with what the
+// same process held.
+inline constexpr int kWitness = 0;
 
 [[nodiscard]] const std::vector<Act>& all_acts();
 

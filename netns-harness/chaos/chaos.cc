@@ -6,6 +6,7 @@
 
 #include "chaos/growth.h"
 #include "chaos/invariants.h"
+#include "faults/damage.h"
 #include "lab/error.h"
 #include "lab/pinger.h"
 
@@ -80,6 +81,17 @@ class Chaos {
                                         invariants_.status(node, sample);
                                       });
     started_ = Clock::now();
+    for (const Act& act : all_acts())
+      if (const std::string why = why_not_here(act); !why.empty())
+        report_.left_out.push_back(fmt::format("{}: {}", act.name, why));
+  }
+
+  // "" where an act is possible.
+  [[nodiscard]] std::string why_not_here(const Act& act) const {
+    if (act.needs_netem && !netem_) return "this kernel has no netem";
+    if (act.needs_wireguard_go && on_kernel_) return "the kernel needs no such process";
+    if (act.needs_own_machine && !owns_machine()) return std::string(kClockIsOthers);
+    return "";
   }
 
   void take(const Step& step) {
@@ -88,10 +100,10 @@ class Chaos {
     Node& peer = lab_[static_cast<std::size_t>(step.peer)];
     ++report_.steps;
     current_ = describe(step, lab_);
-    const bool possible =
-        (!act.needs_netem || netem_) && (!act.needs_wireguard_go || !Lab::kernel_has_wireguard());
+    const std::string impossible = why_not_here(act);
+    const bool possible = impossible.empty();
     if (!possible) ++report_.skipped;
-    say_step(possible);
+    say_step(impossible);
     if (possible) {
       const auto from = Clock::now() - Invariants::kAround;
       try {
@@ -147,11 +159,12 @@ class Chaos {
                        counts.violations);
   }
 
-  void say_step(bool possible) {
+  void say_step(const std::string& impossible) {
     if (!options_.on_step) return;
     options_.on_step(fmt::format("{:>8.1f} s  step {:>4}  {}{}",
                                  std::chrono::duration<double>(Clock::now() - started_).count(),
-                                 report_.steps, current_, possible ? "" : "  (not here)"));
+                                 report_.steps, current_,
+                                 impossible.empty() ? "" : "  (not here: " + impossible + ")"));
   }
 
   void finish() {
@@ -224,9 +237,16 @@ class Chaos {
     for (auto& node : lab_.nodes()) {
       const Footprint& before = footprints_[node->name()];
       const Footprint now = footprint_of(lab_, *node);
+      const bool same = before.pid == now.pid;
+      const bool witness = node == lab_.nodes()[kWitness];
       report_.footprints.push_back(
-          fmt::format("{}: {}, then {}", node->name(), to_string(before), to_string(now)));
-      const std::string grown = growth(before, now);
+          fmt::format("{} ({}): {}, then {}", node->name(),
+                      same ? fmt::format("process {} from the beginning to the end", now.pid)
+                           : fmt::format("process {}, and {} at the end", before.pid, now.pid),
+                      to_string(before), to_string(now)));
+      std::string grown = growth(before, now);
+      if (witness && !same)
+        grown = "its meshd is another process than at the beginning, and no act restarts it";
       if (!grown.empty()) report_.grown.push_back(node->name() + ": " + grown);
     }
   }
@@ -235,6 +255,7 @@ class Chaos {
   Lab lab_;
   Order order_;
   bool netem_;
+  bool on_kernel_ = Lab::kernel_has_wireguard();
   Invariants invariants_;
   std::unique_ptr<Capture> capture_;
   std::vector<Pair> pairs_;
@@ -254,7 +275,9 @@ std::string ChaosReport::to_string() const {
       "packets in plaintext of pairs that were not encrypted or whose path was opened "
       "by force\n",
       steps, skipped, samples, probes, plaintext);
-  for (const auto& line : footprints) text += line + "\n";
+  text += "What each meshd held:\n";
+  for (const auto& line : footprints) text += "  " + line + "\n";
+  for (const auto& line : left_out) text += "Not possible here: " + line + "\n";
   const auto list = [&](const char* title, const std::vector<std::string>& lines) {
     for (const auto& line : lines) text += fmt::format("{}: {}\n", title, line);
   };

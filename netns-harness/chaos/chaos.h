@@ -1,6 +1,7 @@
 // A chaos run: a mesh that is broken again and again in an order made from a seed, judged all the
 // time (invariants.h) and at the end: all encrypted, `meshctl plan` empty, probes lossless for five
-// seconds, and no daemon holding more than at the beginning (growth.h).
+// seconds, and no daemon holding more than at the beginning (growth.h): one whose process nobody
+// restarts, the witness, and of the others the last process against the first.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,8 @@ struct ChaosReport {
   std::vector<std::string> violations;
   std::vector<std::string> not_converged;
   std::vector<std::string> grown;
-  std::vector<std::string> footprints;  // a line per node, begin and end
+  std::vector<std::string> footprints;  // a line per node: what was compared, begin and end
+  std::vector<std::string> left_out;    // acts that this machine has nothing for, with the reason
   std::string diagnosis;                // when it failed
   // Something was done and looked at, and nothing was wrong.
   [[nodiscard]] bool ok() const {

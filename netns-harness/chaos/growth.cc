@@ -57,7 +57,8 @@ long rss_of(pid_t pid) {
 Footprint look(const Lab& lab, Node& node) {
   const pid_t pid = node.process().pid();
   const unsigned long own = namespace_number(node.network().path());
-  Footprint now{count_entries(fmt::format("/proc/{}/fd", pid)), children_of(pid), 0, rss_of(pid)};
+  Footprint now{count_entries(fmt::format("/proc/{}/fd", pid)), children_of(pid), 0, rss_of(pid),
+                pid};
   for (const int each : processes_of(lab.id()))
     if (namespace_number(fmt::format("/proc/{}/ns/net", each)) == own) ++now.processes;
   return now;

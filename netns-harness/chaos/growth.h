@@ -12,6 +12,7 @@ struct Footprint {
   int children = 0;   // of meshd, zombies included
   int processes = 0;  // in the node's network: meshd, and wireguard-go where it runs
   long rss_kib = 0;
+  int pid = 0;  // meshd's
 };
 
 // The least of a few looks: an answer that is just being given is no growth.

@@ -72,6 +72,7 @@ Measured Bench::run(const Fault& fault) {
   result.name = fault.name;
   result.group = fault.group;
   result.why = fault.why;
+  result.why_plaintext = fault.why_plaintext;
   bool spoilt = fault.spoils;
   bool begun = false;
   try {
@@ -238,7 +239,7 @@ void Bench::measure(const Fault& fault, Measured& result) {
   result.states_b = watch_->seen("node-b", "node-a");
   stop_traffic(injected, result);
   result.leaked = leaked();
-  judge(fault, result);
+  judge(fault, examples(), result);
 }
 
 bool Bench::is_over(const Fault& fault) {
@@ -284,24 +285,6 @@ std::string Bench::examples() const {
   for (const auto& [kind, count] : kinds)
     text += fmt::format("{}{} x {}", text.empty() ? "" : ", ", count, kind);
   return text.substr(0, 400);
-}
-
-void Bench::judge(const Fault& fault, Measured& result) const {
-  std::vector<std::string> unmet;
-  const std::uint32_t lost = result.lost_there + result.lost_back;
-  if (!result.repair)
-    unmet.push_back(fmt::format("not right within {} s{}{}",
-                                fault.deadline.count() * patience() / 1000,
-                                result.remark.empty() ? "" : ": ", result.remark));
-  if (fault.loss == Cost::kNone && lost > 0) unmet.push_back(fmt::format("{} probes lost", lost));
-  if (fault.loss == Cost::kSome && lost == 0) unmet.emplace_back("no loss seen");
-  if (fault.leak == Cost::kNone && result.leaked > 0)
-    unmet.push_back(fmt::format("{} packets in plaintext, as {}", result.leaked, examples()));
-  if (result.bystander_lost > 0 && fault.bystander == Cost::kNone)
-    unmet.push_back(fmt::format("the bystander lost {}", result.bystander_lost));
-  if (fault.counted && result.repairs == 0) unmet.emplace_back("no repair was counted");
-  result.verdict = unmet.empty() ? Verdicts::kMet : Verdicts::kNotMet;
-  result.remark = fmt::format("{}", fmt::join(unmet, "; "));
 }
 
 void Bench::clean_up(const Fault::Step& undo) {

@@ -28,6 +28,7 @@ struct Measured {
   Verdicts verdict = Verdicts::kNotMet;
   std::string remark;  // what was not met, or why it did not run
   std::string why;
+  std::string why_plaintext;
   std::uint32_t sent = 0;  // each way, by all families together
   std::uint32_t lost_there = 0;
   std::uint32_t lost_back = 0;
@@ -38,6 +39,9 @@ struct Measured {
   std::vector<std::string> states_a;
   std::vector<std::string> states_b;
 };
+
+// Sets the verdict, and in the remark what was not met; `plaintext`: what the packets were.
+void judge(const Fault& fault, const std::string& plaintext, Measured& result);
 
 class Bench {
  public:
@@ -85,7 +89,6 @@ class Bench {
   [[nodiscard]] std::string what_differs() const;
   [[nodiscard]] std::string examples() const;
   [[nodiscard]] bool is_over(const Fault& fault);
-  void judge(const Fault& fault, Measured& result) const;
   void start_traffic();
   void stop_traffic(Clock::time_point injected, Measured& result);
   void clean_up(const Fault::Step& undo);

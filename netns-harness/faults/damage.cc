@@ -1,6 +1,8 @@
 #include "faults/damage.h"
 
 #include <csignal>
+#include <cstdlib>
+#include <ctime>
 #include <sstream>
 
 #include "lab/error.h"
@@ -96,5 +98,18 @@ void drop_udp(const Node& node, const Node& from) {
 }
 
 void let_all_in(const Node& node) { (void)node.run({"nft", "delete", "table", "inet", "lab"}); }
+
+bool owns_machine() {
+  const char* own = std::getenv("MESHD_LAB_OWN_MACHINE");
+  return own != nullptr && own == std::string("1");
+}
+
+void step_wall_clock(std::chrono::seconds by) {
+  if (!owns_machine()) fail("{}", kClockIsOthers);
+  timespec now{};
+  check(::clock_gettime(CLOCK_REALTIME, &now), "clock_gettime");
+  now.tv_sec += by.count();
+  check(::clock_settime(CLOCK_REALTIME, &now), "clock_settime");
+}
 
 }  // namespace mesh::lab

@@ -1,6 +1,7 @@
 // How things are broken: what rows of the table of faults and the chaos run have in common.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -32,5 +33,12 @@ void forget_everything(const Lab& lab, const Node& node);
 // lab's own, until let_all_in().
 void drop_udp(const Node& node, const Node& from);
 void let_all_in(const Node& node);
+
+// The whole machine is the lab's, clock and all: the virtual machine says so
+// (MESHD_LAB_OWN_MACHINE).
+[[nodiscard]] bool owns_machine();
+inline constexpr const char* kClockIsOthers = "the clock of this machine is not the lab's alone";
+// Sets CLOCK_REALTIME; only where owns_machine().
+void step_wall_clock(std::chrono::seconds by);
 
 }  // namespace mesh::lab

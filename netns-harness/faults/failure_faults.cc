@@ -15,8 +15,10 @@ Fault failure(const std::string& name, const std::string& why) {
   fault.name = name;
   fault.group = Group::kFailure;
   fault.repaired = [](Bench& bench) { return bench.as_before(bench.b()); };
-  fault.loss = Cost::kMeasured;
+  fault.loss = why.empty() ? Cost::kNone : Cost::kMeasured;
   fault.why = why;
+  // The way back: WireGuard tries a handshake every five seconds.
+  fault.ceiling = {.lost = 8000, .leaked = 0, .right_after = milliseconds(12'000)};
   fault.deadline = milliseconds(30'000);
   return fault;
 }
@@ -68,7 +70,9 @@ Fault reboot(const std::string& name, bool new_key) {
     bench.b().start();
   };
   fault.leak = Cost::kMeasured;
-  fault.why += "; node-b's own packets are plaintext until its meshd has proven the peer anew";
+  fault.why_plaintext =
+      "node-b's own packets are plaintext until its meshd has proven the peer anew";
+  fault.ceiling = {.lost = 8000, .leaked = 8000, .right_after = milliseconds(15'000)};
   if (new_key) {
     fault.repaired = [](Bench& bench) { return bench.both("encrypted"); };
     fault.spoils = true;
@@ -111,7 +115,6 @@ Fault all_daemons_dead() {
   };
   fault.lasts = 5 * kSecond;
   fault.end = [](Bench& bench) { bench.lab().start_all(); };
-  fault.loss = Cost::kNone;
   return fault;
 }
 
@@ -122,7 +125,20 @@ Fault frozen() {
   const auto end = [](Bench& bench) { bench.b().process().signal(SIGCONT); };
   fault.end = end;
   fault.undo = end;
-  fault.loss = Cost::kNone;
+  return fault;
+}
+
+// Every node's clock, as a time server steps it: what is measured by the wall clock (the age of a
+// handshake, WireGuard's time stamps) must not be taken for time that passed.
+Fault wall_clock() {
+  static constexpr std::chrono::seconds kStep(20);
+  Fault fault = failure("wall clock set back by 20 s, and 2 s later forward again", "");
+  fault.inject = [](Bench&) { step_wall_clock(-kStep); };
+  fault.lasts = 2 * kSecond;
+  fault.end = [](Bench&) { step_wall_clock(kStep); };
+  fault.impossible = [](Bench&) {
+    return owns_machine() ? std::string() : std::string(kClockIsOthers);
+  };
   return fault;
 }
 
@@ -155,6 +171,7 @@ std::vector<Fault> failure_faults() {
       device_lost_without_meshd(),
       all_daemons_dead(),
       frozen(),
+      wall_clock(),
       impaired("loss 5%", "netem drops one packet in twenty that node-b should receive"),
       impaired("delay 20ms 10ms reorder 25%",
                "packets sent before the delay was taken off arrive "

@@ -5,7 +5,9 @@
 // broken on node-b, and node-c is the bystander that must not notice.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,7 +27,7 @@ inline constexpr Group kGroups[] = {Group::kPlanned, Group::kMove, Group::kRepai
 // What a row may cost.
 enum class Cost {
   kNone,      // not one packet
-  kMeasured,  // as few as can be: shown, with the reason
+  kMeasured,  // as few as can be: shown, with the reason, and bounded by the row's ceiling
   kSome,      // naive rows: none would mean that the instrument is blind
 };
 
@@ -37,6 +39,15 @@ enum class Start {
   kNoMeshd,    // a lab of its own in which none was
 };
 
+// The most that a row may cost where its cost is measured: some times what was seen natively, so
+// that a row that becomes another one is not met. What takes time takes more of it on a slow
+// machine: all are multiplied by patience().
+struct Ceiling {
+  std::uint32_t lost = 0;    // beyond what the time that a fault lasts costs by itself
+  std::uint64_t leaked = 0;  // packets in plaintext
+  milliseconds right_after{0};
+};
+
 struct Fault {
   using Step = std::function<void(Bench&)>;
   using Condition = std::function<bool(Bench&)>;
@@ -45,7 +56,8 @@ struct Fault {
   Group group = Group::kRepair;
   Step inject;         // under traffic
   Condition repaired;  // asked again and again; both sides must say encrypted too, see `encrypted`
-  std::string why = {};  // the physical reason of what is lost or seen in plaintext
+  std::string why = {};            // the physical reason of what is lost
+  std::string why_plaintext = {};  // and of what is seen in plaintext
 
   Step set_up = {};         // before there is traffic
   unsigned lasts = 0;       // probes (5 ms apart) between inject and end
@@ -59,6 +71,7 @@ struct Fault {
   Start start = Start::kMesh;
   bool spoils = false;  // the next row needs a new lab
   milliseconds deadline{15'000};
+  std::optional<Ceiling> ceiling = {};
   // Why it cannot run here; empty: it can.
   std::function<std::string(Bench&)> impossible = {};
 };

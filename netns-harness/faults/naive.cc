@@ -77,6 +77,7 @@ Fault naive(const std::string& name, const std::string& why) {
   fault.encrypted = false;
   fault.loss = Cost::kSome;
   fault.leak = Cost::kMeasured;
+  fault.why_plaintext = "what has no route into the device takes the one past it";
   fault.deadline = milliseconds(30'000);
   return fault;
 }

@@ -82,7 +82,7 @@ Fault drain() {
   fault.repaired = [](Bench& bench) { return bench.both("plaintext"); };
   fault.encrypted = false;
   fault.leak = Cost::kMeasured;
-  fault.why = "a drained node is reached in plaintext, on purpose";
+  fault.why_plaintext = "a drained node is reached in plaintext, on purpose";
   fault.undo = [](Bench& bench) { (void)bench.b().meshctl({"resume"}); };
   return fault;
 }
@@ -98,7 +98,7 @@ Fault resume() {
   fault.inject = [](Bench& bench) { Bench::command(bench.b(), "resume"); };
   fault.repaired = [](Bench& bench) { return bench.both("encrypted"); };
   fault.leak = Cost::kMeasured;
-  fault.why = "plaintext until the handshake";
+  fault.why_plaintext = "plaintext until the handshake";
   fault.undo = [](Bench& bench) { (void)bench.b().meshctl({"resume"}); };
   return fault;
 }
@@ -109,7 +109,7 @@ Fault join() {
   fault.inject = [](Bench& bench) { bench.b().start(); };
   fault.repaired = [](Bench& bench) { return bench.both("encrypted"); };
   fault.leak = Cost::kMeasured;
-  fault.why = "plaintext until the handshake";
+  fault.why_plaintext = "plaintext until the handshake";
   return fault;
 }
 
@@ -130,7 +130,7 @@ Fault leave() {
   };
   fault.encrypted = false;
   fault.leak = Cost::kMeasured;
-  fault.why = "plaintext after it left";
+  fault.why_plaintext = "plaintext after it left";
   fault.spoils = true;
   return fault;
 }
@@ -141,7 +141,7 @@ Fault mode_off() {
   fault.repaired = [](Bench& bench) { return bench.both("plaintext"); };
   fault.encrypted = false;
   fault.leak = Cost::kMeasured;
-  fault.why = "mode off is plaintext, on purpose";
+  fault.why_plaintext = "mode off is plaintext, on purpose";
   fault.undo = [](Bench& bench) { Bench::reload(bench.b(), "encryption: {mode: prefer}"); };
   return fault;
 }
@@ -157,7 +157,7 @@ Fault mode_back() {
   };
   fault.repaired = [](Bench& bench) { return bench.both("encrypted"); };
   fault.leak = Cost::kMeasured;
-  fault.why = "plaintext until the handshake";
+  fault.why_plaintext = "plaintext until the handshake";
   fault.undo = [](Bench& bench) { Bench::reload(bench.b(), "encryption: {mode: prefer}"); };
   return fault;
 }

@@ -7,14 +7,15 @@
 # Debian ships the client and not the server. The binary is kept in
 # ${XDG_CACHE_HOME:-~/.cache}/meshd/kubernetes, outside the checkout; a missing cache costs the build.
 # The machine's own apt sources are read and not changed: the source index is fetched into a folder of
-# its own. Two of these at a time: the second waits. On failure the last line says what is missing.
+# its own. Two of these at a time: the second waits. On failure the last line says what is missing; the
+# code is 3 where this machine has nothing to build it from, 1 where the build itself failed.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../prepare.sh"
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/meshd/kubernetes
 binary=$cache/kube-apiserver
 recipe=2 # counts up when what is built changes
-die() { echo "kube-apiserver was not built: $*" >&2; exit 1; }
+die() { echo "kube-apiserver was not built: $*" >&2; exit "${code:-1}"; }
 
 built() { [ -x "$binary" ] && [ "$(cat "$cache/recipe" 2>/dev/null)" = "$recipe" ]; }
 
@@ -33,7 +34,7 @@ if built; then
   exit 0
 fi
 
-need golang-go dpkg-dev rsync jq make >&2 || die "its build needs golang-go, dpkg-dev, rsync, jq and make"
+need golang-go dpkg-dev rsync jq make >&2 || code=3 die "its build needs golang-go, dpkg-dev, rsync, jq and make"
 work=$(mktemp -d "${TMPDIR:-/tmp}/meshd-apiserver.XXXXXX")
 trap 'chmod -R u+w "$work" && rm -rf "$work"' EXIT # Go makes its module folders read-only
 trap 'exit 130' INT TERM HUP
@@ -69,7 +70,7 @@ private_sources
   # first custom resource.
   private_apt download golang-github-modern-go-reflect2-dev
   dpkg -x golang-github-modern-go-reflect2-dev_*.deb library
-} >"$cache/log" 2>&1 || die "apt has no source package kubernetes; see $cache/log"
+} >"$cache/log" 2>&1 || code=3 die "apt has no source package kubernetes; see $cache/log"
 
 # Only the server, without cgo and without debugging symbols, so that it links in little memory.
 # The build takes the tree for its own only under this name in a GOPATH.

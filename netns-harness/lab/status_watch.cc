@@ -54,9 +54,9 @@ StatusSample sample_of(const nlohmann::json& status) {
   return sample;
 }
 
-}  // namespace
-
-std::optional<nlohmann::json> fetch_status(const NetworkNamespace& network, milliseconds timeout) {
+// The body of an answer with code 200.
+std::optional<std::string> get(const NetworkNamespace& network, const std::string& path,
+                               milliseconds timeout) {
   const auto deadline = Clock::now() + timeout * patience();
   const UniqueFd socket = network.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
   const SocketAddress api(*IpAddress::parse("127.0.0.1"), kApiPort);
@@ -67,11 +67,21 @@ std::optional<nlohmann::json> fetch_status(const NetworkNamespace& network, mill
   if (!wait_for(socket.get(), POLLOUT, deadline) ||
       ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0 || error != 0)
     return std::nullopt;
-  const auto body = http_get(socket.get(), "/v1/status", deadline);
+  return http_get(socket.get(), path, deadline);
+}
+
+}  // namespace
+
+std::optional<nlohmann::json> fetch_status(const NetworkNamespace& network, milliseconds timeout) {
+  const auto body = get(network, "/v1/status", timeout);
   if (!body) return std::nullopt;
   nlohmann::json status = nlohmann::json::parse(*body, nullptr, false);
   if (status.is_discarded()) return std::nullopt;
   return status;
+}
+
+bool is_ready(const NetworkNamespace& network, milliseconds timeout) {
+  return get(network, "/readyz", timeout).has_value();
 }
 
 StatusWatch::StatusWatch(Lab& lab, milliseconds interval, Listener listener)

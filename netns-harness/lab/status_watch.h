@@ -21,6 +21,8 @@ namespace mesh::lab {
 // One GET of /v1/status on 127.0.0.1:9586 of the namespace; nothing when no meshd answers in time.
 std::optional<nlohmann::json> fetch_status(const NetworkNamespace& network,
                                            milliseconds timeout = milliseconds(500));
+// Whether /readyz answers that it is.
+bool is_ready(const NetworkNamespace& network, milliseconds timeout = milliseconds(500));
 
 struct PeerView {
   std::string state;

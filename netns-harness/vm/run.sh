@@ -184,6 +184,7 @@ stage() {
   done
   {
     echo 'export MESHD_LAB_RESULTS=/results'
+    echo 'export MESHD_LAB_OWN_MACHINE=1'  # its clock may be set
     for file in "${environment[@]}"; do printf 'export %q\n' "$file"; done
     printf 'cd %q 2>/dev/null\n' "$PWD"
     printf '%q ' "${command[@]}"

@@ -103,7 +103,7 @@ TEST(Pace, WhatCostsMuchIsReportedSoonWhenThereIsNewsAndNowAndThenWithout) {
   EXPECT_FALSE(pace.due(now));
   pace.put_off();
   ASSERT_TRUE(pace.next());
-  EXPECT_EQ(*pace.next() - now, seconds(4)) << "half a percent of a core";
+  EXPECT_EQ(*pace.next() - now, seconds(8)) << "a four-hundredth of a core";
   pace.news();
   EXPECT_EQ(*pace.next() - now, std::chrono::milliseconds(200));
   EXPECT_TRUE(pace.due(now + std::chrono::milliseconds(200)));

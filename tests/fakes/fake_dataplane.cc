@@ -238,10 +238,15 @@ struct FakeDataplane::Execute {
   Result<void> operator()(const PutElement& act) const {
     if (!kernel.ruleset_) return gone("table inet meshd");
     if (kernel.elements_.contains(act.element)) return {};
-    for (const NftElement& other : kernel.elements_)
-      if (overlap(other, act.element))
+    // They are in order and do not overlap: only a neighbour can be in the way.
+    const auto next = kernel.elements_.lower_bound(act.element);
+    for (auto other = next == kernel.elements_.begin() ? next : std::prev(next);
+         other != kernel.elements_.end(); ++other) {
+      if (overlap(*other, act.element))
         return make_error(ErrorCode::kExists, "{} overlaps {}", act.element.range.to_string(),
-                          other.range.to_string());
+                          other->range.to_string());
+      if (other == next) break;
+    }
     kernel.elements_.insert(act.element);
     kernel.counters_[act.element] = {act.element, 0, 0};
     return {};

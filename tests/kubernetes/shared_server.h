@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "kubernetes/api_server.h"
+#include "required.h"
 
 namespace mesh::testing {
 
@@ -18,10 +19,11 @@ ApiServer* shared_server();
 // Removes what tests left: all Nodes and policies.
 void clear(const ApiServer& server);
 
-// Skips, with the reason, where there is no API server.
-#define NEEDS_API_SERVER()                                                          \
-  if (::mesh::testing::shared_server() == nullptr)                                  \
-  GTEST_SKIP() << "no kube-apiserver: netns-harness/kubernetes/build-apiserver.sh " \
-                  "builds it, and said why it could not"
+// Skips, with the reason, where there is no API server; fails where it is required (required.h).
+#define NEEDS_API_SERVER()                                                                      \
+  if (::mesh::testing::shared_server() == nullptr)                                              \
+  SKIP_UNLESS_REQUIRED("kube-apiserver",                                                        \
+                       "no kube-apiserver: netns-harness/kubernetes/build-apiserver.sh builds " \
+                       "it, and said why it could not")
 
 }  // namespace mesh::testing

@@ -6,6 +6,7 @@
 
 #include "chaos/growth.h"
 #include "chaos/invariants.h"
+#include "faults/damage.h"
 #include "fixture.h"
 #include "lab/socket_address.h"
 
@@ -116,12 +117,22 @@ TEST(Order, IsTheSameForASeedAndEndsWhatItBegins) {
   Order other(8, 4);
   std::map<std::pair<std::size_t, int>, int> open;
   bool differs = false;
+  int clocks_off = 0;
+  int clock_steps = 0;
   const auto note = [&](const Step& step) {
     int& lasting = open[{step.act, step.node}];
     lasting += step.ends ? -1 : (all_acts()[step.act].end ? 1 : 0);
     EXPECT_GE(lasting, 0);
     EXPECT_LE(lasting, 1) << "begun twice";
     EXPECT_NE(step.node, step.peer);
+    EXPECT_FALSE(all_acts()[step.act].restarts && step.node == kWitness)
+        << all_acts()[step.act].name << ": the witness must keep its daemon";
+    if (all_acts()[step.act].needs_own_machine) {
+      clocks_off += step.ends ? -1 : 1;
+      EXPECT_GE(clocks_off, 0);
+      EXPECT_LE(clocks_off, 1) << "there is one clock";
+      ++clock_steps;
+    }
   };
   for (int i = 0; i < 2000; ++i) {
     const Step step = first.next();
@@ -135,6 +146,13 @@ TEST(Order, IsTheSameForASeedAndEndsWhatItBegins) {
   for (const Step& step : first.rest()) note(step);
   for (const auto& [act, lasting] : open) EXPECT_EQ(lasting, 0) << all_acts()[act.first].name;
   EXPECT_TRUE(differs);
+  EXPECT_GT(clock_steps, 10);
+  EXPECT_EQ(clocks_off, 0) << "what was set forth is set back";
+}
+
+TEST(WallClock, IsNotSetWhereItIsNotTheLabsAlone) {
+  if (owns_machine()) GTEST_SKIP() << "this machine is the lab's own";
+  EXPECT_THROW(step_wall_clock(std::chrono::seconds(1)), LabError);
 }
 
 TEST(Growth, OfDescriptorsChildrenProcessesAndMemoryIsNamed) {
@@ -152,8 +170,7 @@ class ChaosRun : public LabTest {
   void SetUp() override {
     LabTest::SetUp();
     if (IsSkipped()) return;
-    for (const char* program : {"meshd", "meshctl"})
-      if (!has_binary(program)) GTEST_SKIP() << program << " is not built; set MESHD_BIN_DIR";
+    need_built({"meshd", "meshctl"});
   }
   // One inner packet, as a bug would let it out: marked to be left alone by the mesh's rules.
   static void send_past_the_mesh(Lab& lab) {
@@ -176,6 +193,10 @@ TEST_F(ChaosRun, AShortOneHoldsItsInvariantsAndComesTogetherAgain) {
   const ChaosReport report = run_chaos(options);
   EXPECT_TRUE(report.ok()) << report.diagnosis << steps << report.to_string();
   EXPECT_GT(report.steps, 10U);
+  EXPECT_THAT(report.footprints.at(kWitness), HasSubstr("from the beginning to the end"));
+  if (!owns_machine()) {
+    EXPECT_THAT(report.left_out, testing::Contains(HasSubstr("wall clock set back: the clock")));
+  }
   fmt::print("{}", report.to_string());
 }
 
@@ -188,6 +209,18 @@ TEST_F(ChaosRun, OneInnerPacketThatABugLetsOutIsReported) {
   const ChaosReport report = run_chaos(options);
   EXPECT_FALSE(report.ok());
   EXPECT_THAT(report.violations, ElementsAre(HasSubstr("10.1.0.1 > 10.2.0.2")))
+      << report.to_string();
+}
+
+TEST_F(ChaosRun, AWitnessThatIsAnotherProcessAtTheEndIsReported) {
+  ChaosOptions options;
+  options.nodes = 2;
+  options.duration = milliseconds(100);
+  options.calm = true;
+  options.sabotage = [](Lab& lab) { lab[kWitness].restart(); };
+  const ChaosReport report = run_chaos(options);
+  EXPECT_FALSE(report.ok());
+  EXPECT_THAT(report.grown, ElementsAre(HasSubstr("node-a: its meshd is another process")))
       << report.to_string();
 }
 

@@ -18,8 +18,7 @@ class Demo : public LabTest {
   void SetUp() override {
     LabTest::SetUp();
     if (IsSkipped()) return;
-    for (const char* program : {"meshd", "meshctl", "mesh-lab"})
-      if (!has_binary(program)) GTEST_SKIP() << program << " is not built; set MESHD_BIN_DIR";
+    need_built({"meshd", "meshctl", "mesh-lab"});
   }
   static Process start(const std::string& id) {
     return Process({.argv = {find_binary("mesh-lab"), "demo", "--id", id}});

@@ -12,8 +12,8 @@ class Failsafe : public MeshTest {
   void SetUp() override {
     MeshTest::SetUp();
     if (IsSkipped()) return;
-    for (const char* program : {"/usr/sbin/sshd", "ssh", "ssh-keygen", "etcd", "etcdctl"})
-      if (find_program(program).empty()) GTEST_SKIP() << program << " is not installed";
+    need_installed({"/usr/sbin/sshd", "ssh", "ssh-keygen", "etcd", "etcdctl"});
+    if (IsSkipped() || HasFatalFailure()) return;
     Lab& lab = make_mesh(2);
     for (auto& node : lab.nodes())
       node->configure("encryption: {mode: require, hostTraffic: true}");

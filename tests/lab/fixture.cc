@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "lab/process.h"
+#include "required.h"
 
 namespace mesh::lab {
 Lab& LabTest::make(LabSpec spec) {
@@ -17,6 +18,18 @@ void LabTest::SetUp() {
 void LabTest::TearDown() {
   if (HasFailure() && lab_) GTEST_LOG_(INFO) << lab_->diagnosis();
   lab_.reset();
+}
+
+void LabTest::need_built(std::initializer_list<const char*> programs) {
+  for (const char* program : programs)
+    if (!has_binary(program))
+      SKIP_UNLESS_REQUIRED("programs", fmt::format("{} is not built; set MESHD_BIN_DIR", program));
+}
+
+void LabTest::need_installed(std::initializer_list<const char*> programs) {
+  for (const char* program : programs)
+    if (find_program(program).empty())
+      SKIP_UNLESS_REQUIRED("servers", fmt::format("{} is not installed", program));
 }
 
 std::string name_of(const MeshParam& param) {
@@ -58,8 +71,7 @@ std::vector<MeshParam> matrix() {
 void MeshTest::SetUp() {
   LabTest::SetUp();
   if (IsSkipped()) return;
-  for (const char* program : {"meshd", "meshctl"})
-    if (!has_binary(program)) GTEST_SKIP() << program << " is not built; set MESHD_BIN_DIR";
+  need_built({"meshd", "meshctl"});
 }
 
 LabSpec MeshTest::spec(int nodes) {

@@ -27,6 +27,9 @@ class LabTest : public testing::Test {
 
   void SetUp() override;
   void TearDown() override;
+  // Skips, or fails where they are required (required.h): of this build, or of packages.
+  static void need_built(std::initializer_list<const char*> programs);
+  static void need_installed(std::initializer_list<const char*> programs);
 
  private:
   std::unique_ptr<Lab> lab_;

@@ -27,8 +27,7 @@ class Leaks : public LabTest, public testing::WithParamInterface<std::string> {
  protected:
   void SetUp() override {
     LabTest::SetUp();
-    for (const char* program : {"meshd", "meshctl"})
-      if (!has_binary(program)) GTEST_SKIP() << program << " is not built; set MESHD_BIN_DIR";
+    need_built({"meshd", "meshctl"});
   }
 };
 

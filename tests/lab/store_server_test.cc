@@ -2,6 +2,7 @@
 #include "fixture.h"
 #include "lab/api_server_setup.h"
 #include "lab/process.h"
+#include "required.h"
 
 namespace mesh::lab {
 namespace {
@@ -19,8 +20,7 @@ class OnServer : public MeshTest {
   void SetUp() override {
     MeshTest::SetUp();
     if (IsSkipped()) return;
-    for (const char* program : {"etcd", "etcdctl"})
-      if (find_program(program).empty()) GTEST_SKIP() << program << " is not installed here";
+    need_installed({"etcd", "etcdctl"});
   }
   static LabSpec server_spec(StoreKind kind, int nodes) {
     LabSpec wanted = spec(nodes);
@@ -43,8 +43,9 @@ class OnKubernetes : public OnServer {
  protected:
   void SetUp() override {
     if (kube_apiserver().empty())
-      GTEST_SKIP() << "no kube-apiserver: netns-harness/kubernetes/build-apiserver.sh builds it, "
-                      "and said why it could not";
+      SKIP_UNLESS_REQUIRED("kube-apiserver",
+                           "no kube-apiserver: netns-harness/kubernetes/build-apiserver.sh builds "
+                           "it, and said why it could not");
     OnServer::SetUp();
   }
 };
