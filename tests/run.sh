@@ -227,7 +227,7 @@ echo \$? >\$MESHD_LAB_RESULTS/$name.code
     with+=(--with "$build/$program")
   done
   as_root env HOME="$HOME" ${XDG_CACHE_HOME:+XDG_CACHE_HOME="$XDG_CACHE_HOME"} netns-harness/vm/run.sh \
-    --kernel "$kernel" --env MESHD_TESTS_REQUIRE=programs --timeout "$($matrix && echo 5400 || echo 1200)" --results "$out" "${with[@]}" \
+    --kernel "$kernel" --env MESHD_TESTS_REQUIRE=programs --timeout "$($matrix && echo 9000 || echo 1200)" --results "$out" "${with[@]}" \
     -- bash -c "$script" || code=$?
   for name in $(kernel_programs); do
     if [ -e "$out/$name.code" ]; then

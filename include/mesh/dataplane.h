@@ -59,11 +59,14 @@ class Dataplane {
   virtual Result<std::vector<Route>> read_routes(
       std::uint32_t table) = 0;  // both families, every protocol number
   virtual Result<std::vector<Rule>> read_rules() = 0;
-  virtual Result<std::vector<NftElement>>
-  read_elements() = 0;  // kNotFound when table "inet meshd" is not there or not ours
+  // Compared with what is wanted of it. kNotFound when table "inet meshd" is not there or not ours.
+  virtual Result<NftContents> read_nftables(const NftSpec& wanted) = 0;
   virtual Result<std::vector<NftCounter>> read_counters() = 0;
   // The link's own value, or that of "all".
   virtual Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) = 0;
+  // What of these the kernel has; of what is not among them, that it has it. It is asked for each
+  // once, and only then: asking makes it load what it can, connection tracking too.
+  virtual NftExpressions nft_expressions(const NftExpressions& wanted) = 0;
   // `mark` as the socket would have it: with M the lookup passes by the mesh.
   virtual Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) = 0;
 

@@ -160,6 +160,22 @@ struct NftCounter {
   std::uint64_t bytes = 0;
 };
 
+// What table "inet meshd" holds: all elements, sorted, and whether its rules are those that are
+// wanted. If not, its sets are meshd's all the same.
+struct NftContents {
+  std::vector<NftElement> elements;
+  bool rules_are_right = true;
+};
+
+// The parts of nf_tables that a kernel may be built without, or not be able to load; all else that
+// a ruleset uses is part of nf_tables itself.
+struct NftExpressions {
+  bool ct = true;      // nft_ct: connection tracking
+  bool fib = true;     // nft_fib_inet: whether an address is this host's
+  bool socket = true;  // nft_socket: whether somebody listens
+  friend bool operator==(const NftExpressions&, const NftExpressions&) = default;
+};
+
 // What the ruleset's text depends on.
 struct NftSpec {
   std::string device;        // mesh0
@@ -173,7 +189,14 @@ struct NftSpec {
   // Node-to-node traffic is encrypted and guarded, but for what is exempt.
   bool host_traffic = false;
   std::vector<FailsafePort> failsafe = {};
+  NftExpressions kernel_has = {};
   friend bool operator==(const NftSpec&, const NftSpec&) = default;
+
+  // What it would use of these.
+  NftExpressions uses() const {
+    const bool moved = !former_ports.empty();
+    return {pins, pins || host_traffic || moved, moved};
+  }
 };
 
 // Kernel events, in the order the kernel sent them.

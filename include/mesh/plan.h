@@ -42,8 +42,11 @@ struct RemoveRule {
   Rule rule;
   friend bool operator==(const RemoveRule&, const RemoveRule&) = default;
 };
-struct InstallRuleset {  // the whole of table "inet meshd", empty sets included, in one transaction
+// Table "inet meshd" in one transaction: the whole of it, with empty sets; or its rules alone,
+// while its sets stay with what they hold.
+struct InstallRuleset {
   NftSpec spec;
+  bool keep_sets = false;
   friend bool operator==(const InstallRuleset&, const InstallRuleset&) = default;
 };
 

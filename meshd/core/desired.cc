@@ -1,5 +1,7 @@
 #include "core/desired.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "core/mirror.h"
@@ -216,7 +218,28 @@ NftSpec nft_spec(const LocalNode& local) {
   spec.pins = local.connection_tracking;
   spec.host_traffic = local.host_traffic;
   if (local.host_traffic) spec.failsafe = local.failsafe;
+  spec.kernel_has = local.nft;
   return spec;
+}
+
+std::vector<std::string> left_out_of(const NftSpec& spec) {
+  std::vector<std::string> warnings;
+  const NftExpressions& has = spec.kernel_has;
+  if (spec.pins && !(has.ct && has.fib))
+    warnings.push_back(fmt::format(
+        "this kernel's nf_tables has no {}: masqueraded connections from before their peer was "
+        "encrypted are cut instead of going on as they began (`modprobe {}` and restart meshd)",
+        has.ct ? "fib expression" : "connection tracking", has.ct ? "nft_fib_inet" : "nft_ct"));
+  if (spec.host_traffic && !has.fib)
+    warnings.emplace_back(
+        "this kernel's nf_tables has no fib expression: between nodes, only the addresses of this "
+        "node's record are guarded, and no others it may have (`modprobe nft_fib_inet` and restart "
+        "meshd)");
+  if (!spec.former_ports.empty() && !has.socket)
+    warnings.emplace_back(
+        "this kernel's nf_tables has no socket expression: while wireguard.listenPort moves, a few "
+        "packets may be lost");
+  return warnings;
 }
 
 std::vector<LinkSetting> wanted_link_settings(const LocalNode& local) {

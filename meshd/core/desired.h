@@ -104,6 +104,8 @@ void add_workload_routes(const LocalNode& local, const Cidr& cidr, Path path, co
 constexpr std::uint32_t base_metric(Family family) { return family == Family::kIpv4 ? 0 : 1024; }
 DesiredDevice desired_device(const LocalNode& local, bool with_rules);
 NftSpec nft_spec(const LocalNode& local);
+// What of it this kernel cannot do, in words, with the remedy. The guards are never among it.
+std::vector<std::string> left_out_of(const NftSpec& spec);
 // The settings of links without which the kernel's reverse-path check would refuse what a pair
 // sends while its two sides take different paths. Whether what is in force will do: meshd changes
 // nothing that does not stand in its way.

@@ -49,6 +49,7 @@ struct LocalNode {
   std::uint32_t rule_priority = 0;
   bool ipv6 = true;                        // this kernel has IPv6
   bool connection_tracking = false;        // somebody here uses it already
+  NftExpressions nft;                      // that this kernel has
   std::set<std::string> underlay_links;    // those that hold an underlay address
   std::set<std::string> unnumbered_links;  // of these, those without any IPv4 address
   friend bool operator==(const LocalNode&, const LocalNode&) = default;

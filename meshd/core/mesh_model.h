@@ -92,6 +92,8 @@ class MeshModel {
   const std::map<PublicKey, std::string>& owners_of_keys() const { return key_of_; }
   // There is something to decide on: the store's answer, or what it said in an earlier run.
   bool has_records() const { return store_answered_ || restored_; }
+  // Of some peer nothing may go, or be taken, in plaintext.
+  bool must_close() const;
   std::size_t to_decide() const { return dirty_.size(); }  // nodes that settle() will look at
   bool unsettled() const { return !due_.empty(); }         // somebody waits for a handshake
 

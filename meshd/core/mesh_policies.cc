@@ -1,5 +1,7 @@
 // How policies come into the model: before the records of the same update, so that whoever vanishes
 // with it is judged by them.
+#include <algorithm>
+
 #include "core/mesh_model.h"
 
 namespace mesh {
@@ -34,6 +36,12 @@ void MeshModel::refresh_policies() {
     // Gone, and blocked only because a policy required encryption.
     if (peer.gone() && peer.mode(local_) != Mode::kRequire) forget(node);
   }
+}
+
+bool MeshModel::must_close() const {
+  return std::any_of(peers_.begin(), peers_.end(), [&](const auto& item) {
+    return item.second.mode(local_) == Mode::kRequire || item.second.decision().path == Path::kDrop;
+  });
 }
 
 }  // namespace mesh

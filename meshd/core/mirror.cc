@@ -77,13 +77,14 @@ void Mirror::set_routes(const std::vector<Route>& routes, Touched& touched) {
   routes_ = std::move(fresh);
 }
 
-void Mirror::set_elements(std::optional<std::vector<NftElement>> elements, Touched& touched) {
+void Mirror::set_nftables(std::optional<NftContents> contents, Touched& touched) {
   std::set<NftElement> fresh;
-  if (elements) fresh = {elements->begin(), elements->end()};
+  if (contents) fresh = {contents->elements.begin(), contents->elements.end()};
   std::set_symmetric_difference(fresh.begin(), fresh.end(), elements_.begin(), elements_.end(),
                                 std::inserter(touched.elements, touched.elements.end()));
   elements_ = std::move(fresh);
-  ruleset_ = elements.has_value();
+  sets_ = contents.has_value();
+  ruleset_ = sets_ && contents->rules_are_right;
 }
 
 void Mirror::forget_endpoint(const PublicKey& key) {
@@ -183,9 +184,9 @@ struct Mirror::OnOperation {
   void operator()(const SetLinkSysctl& act) const { mirror.set_link_setting(act.setting); }
   void operator()(const PutRule& act) const { mirror.rules_.insert(act.rule); }
   void operator()(const RemoveRule& act) const { mirror.rules_.erase(act.rule); }
-  void operator()(const InstallRuleset&) const {
-    mirror.ruleset_ = true;
-    mirror.elements_.clear();
+  void operator()(const InstallRuleset& act) const {
+    mirror.ruleset_ = mirror.sets_ = true;
+    if (!act.keep_sets) mirror.elements_.clear();
   }
   void operator()(const ChangePeer& act) const { mirror.change_peer(act.change); }
   void operator()(const PutRoute& act) const { mirror.routes_[act.route.key] = act.route; }
@@ -264,9 +265,7 @@ struct Mirror::OnEvent {
     return changed && event.rule.protocol == kProtocol ? "rule" : "";
   }
   std::string operator()(const NftEvent&) const {
-    for (const NftElement& element : mirror.elements_) touched.elements.insert(element);
-    mirror.elements_.clear();
-    mirror.ruleset_ = false;
+    mirror.set_nftables(std::nullopt, touched);  // until it is read again
     return "nftables";
   }
   std::string operator()(const OverrunEvent&) const {

@@ -26,8 +26,10 @@ class Mirror {
   void set_addresses(const std::vector<LocalAddress>& addresses);
   void set_routes(const std::vector<Route>& routes, Touched& touched);  // of all our tables
   void set_rules(const std::vector<Rule>& rules) { rules_ = {rules.begin(), rules.end()}; }
-  void set_elements(std::optional<std::vector<NftElement>> elements,
-                    Touched& touched);  // empty: the ruleset is not there
+  // Empty: the table is not there, or nobody knows what it holds.
+  void set_nftables(std::optional<NftContents> contents, Touched& touched);
+  // Others are wanted: what the sets hold is not touched by that.
+  void rules_are_outdated() { ruleset_ = false; }
   // Before a new reading: links come and go by the thousand.
   void clear_link_settings() { link_settings_.clear(); }
   // `in_force`: of the link's own value and that of "all", the one the kernel goes by.
@@ -56,7 +58,8 @@ class Mirror {
   const std::set<LocalAddress>& addresses() const { return addresses_; }
   const std::map<RouteKey, Route>& routes() const { return routes_; }
   const std::set<Rule>& rules() const { return rules_; }
-  bool ruleset_installed() const { return ruleset_; }
+  bool ruleset_installed() const { return ruleset_; }  // the rules, as they are wanted
+  bool has_sets() const { return sets_; }              // the table's, and what they hold is known
   const std::set<NftElement>& elements() const { return elements_; }
   std::optional<int> link_setting(const std::string& link, LinkSysctl sysctl) const;
   const Link* link(const std::string& name) const;
@@ -80,6 +83,7 @@ class Mirror {
   std::set<Rule> rules_;
   std::set<NftElement> elements_;
   bool ruleset_ = false;
+  bool sets_ = false;
   std::map<std::pair<std::string, LinkSysctl>, int> link_settings_;
 };
 

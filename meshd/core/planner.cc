@@ -113,12 +113,14 @@ class Planner {
 
   void plan_nftables() {
     if (!limits_.nftables) return;
-    const bool install = !mirror_.ruleset_installed();
-    if (install) add(kRuleset, kNftables, InstallRuleset{desired_.device().nft});
-    const bool everything = touched_.everything || install;
+    // Sets that are there stay: a guard that is emptied, for however short a while, lets through
+    // what only it holds back.
+    if (!mirror_.ruleset_installed())
+      add(kRuleset, kNftables, InstallRuleset{desired_.device().nft, mirror_.has_sets()});
+    const bool everything = touched_.everything || !mirror_.has_sets();
     const auto& want = desired_.elements();
     const std::set<NftElement> none;
-    const auto& have = install ? none : mirror_.elements();
+    const auto& have = mirror_.has_sets() ? mirror_.elements() : none;
     const auto plan_element = [&](const NftElement& element) {
       const auto wanted = want.find(element);
       const bool present = have.contains(element);

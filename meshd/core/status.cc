@@ -363,6 +363,7 @@ Status read_status(const Json& object, Result<void>& outcome) {
   if (const Json* hosts = fields.find("hostTraffic"))
     status.host_traffic = read_host_traffic(*hosts, outcome);
   fields.read("repairs", status.repairs);
+  fields.read("countersRead", status.counters_read, parse_time);
   fields.read("lastReconcile", status.last_reconcile, parse_time);
   fields.read("error", status.error);
   fields.read("warnings", status.warnings);
@@ -486,6 +487,8 @@ Json to_json(const Status& status) {
       {"drain", {{"phase", to_string(status.drain.phase)}, {"waitsFor", status.drain.waits_for}}},
       {"hostTraffic",
        {{"covered", status.host_traffic.covered}, {"exemptions", status.host_traffic.exemptions}}},
+      {"countersRead",
+       status.counters_read ? Json(format_time_exactly(*status.counters_read)) : Json(nullptr)},
       {"lastReconcile", time_or_null(status.last_reconcile)},
       {"error", status.error},
       {"warnings", status.warnings},

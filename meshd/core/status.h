@@ -153,6 +153,9 @@ struct Status {
   DrainStatus drain;
   HostTrafficStatus host_traffic;
   std::uint64_t repairs = 0;
+  // When the counts of plaintext and drops were last read from the kernel; empty: never, which is
+  // so where there is no nf_tables.
+  std::optional<WallTime> counters_read;
   std::optional<WallTime> last_reconcile;
   std::string error;                  // what keeps this node from doing its work; "" when nothing
   std::vector<std::string> warnings;  // local problems that do not
@@ -190,6 +193,7 @@ Result<PeerStatus> peer_from_json(std::string_view text);  // one element of "pe
 
 // "2026-11-22T15:00:01Z": RFC 3339 in UTC, whole seconds.
 std::string format_time(WallTime time);
+std::string format_time_exactly(WallTime time);  // the same with milliseconds
 // RFC 3339 with any offset and fraction; kInvalid for what is none, or outside 1970 to 2261.
 Result<WallTime> parse_time(std::string_view text);
 

@@ -76,6 +76,13 @@ std::string format_time(WallTime time) {
                      clock.hours().count(), clock.minutes().count(), clock.seconds().count());
 }
 
+std::string format_time_exactly(WallTime time) {
+  const auto fraction = floor<std::chrono::milliseconds>(time) - floor<seconds>(time);
+  std::string text = format_time(time);
+  text.pop_back();  // the Z
+  return fmt::format("{}.{:03}Z", text, fraction.count());
+}
+
 Result<WallTime> parse_time(std::string_view text) {
   const auto refuse = [&] {
     return make_error(ErrorCode::kInvalid,

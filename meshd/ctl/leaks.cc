@@ -13,24 +13,32 @@
 namespace mesh::ctl {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+Error counts_nothing(const Status& status) {
+  return make_error(ErrorCode::kUnavailable,
+                    "meshd cannot read its counters, so nobody knows what leaks{}{}",
+                    status.error.empty() ? "" : ": ", escape_controls(status.error));
+}
 
-struct Sample {
-  Status status;
-  Clock::time_point taken;
-};
-
-Result<Sample> take_sample(const Client& client) {
+Result<Status> take_sample(const Client& client) {
   const auto text = client.get("/v1/status");
   if (!text) return text.error();
   auto status = status_from_json(*text);
   if (!status) return std::move(status).error().at("meshd's answer");
-  return Sample{*std::move(status), Clock::now()};
+  if (!status->counters_read) return counts_nothing(*status);
+  return *std::move(status);
 }
 
-LeakReport between(const Sample& before, const Sample& after) {
-  return find_leaks(before.status, after.status,
-                    std::chrono::duration<double>(after.taken - before.taken).count());
+// With counts of now: meshd reads them seldom where there are many.
+Result<Status> take_fresh_sample(const Client& client) {
+  if (const auto counted = client.post("/v1/count"); !counted) return counted.error();
+  return take_sample(client);
+}
+
+// Over the time between the two readings of the counters, not between the two answers.
+LeakReport between(const Status& before, const Status& after) {
+  return find_leaks(
+      before, after,
+      std::chrono::duration<double>(*after.counters_read - *before.counters_read).count());
 }
 
 std::string show(const LeakReport& report, const StatusOptions& options) {
@@ -45,23 +53,30 @@ std::string show(const LeakReport& report, const StatusOptions& options) {
 }  // namespace
 
 Result<ExitCode> show_leaks(const Client& client, const StatusOptions& options) {
-  const auto before = take_sample(client);
+  const auto before = take_fresh_sample(client);
   if (!before) return before.error();
   std::this_thread::sleep_for(options.interval);
-  const auto after = take_sample(client);
+  const auto after = take_fresh_sample(client);
   if (!after) return after.error();
+  // A reading that failed leaves the old counts, which would show no leak.
+  if (*after->counters_read <= *before->counters_read) return counts_nothing(*after);
   const LeakReport report = between(*before, *after);
   if (auto printed = print(show(report, options)); !printed) return std::move(printed).error();
   return options.check && report.leaking() ? ExitCode::kCheckNotMet : ExitCode::kDone;
 }
 
+// For as long as somebody looks on: at the pace of meshd's own readings, of which each frame shows
+// the last two.
 Result<ExitCode> watch_leaks(const Client& client, const StatusOptions& options) {
-  std::optional<Sample> before;
+  std::optional<Status> last;
+  LeakReport report;
   return redraw(options.interval, [&]() -> std::string {
-    auto after = take_sample(client);
-    if (!after) return "meshctl: " + escape_controls(after.error().message) + "\n";
-    const LeakReport report = between(before ? *before : *after, *after);
-    before = *std::move(after);
+    auto now = take_sample(client);
+    if (!now) return "meshctl: " + escape_controls(now.error().message) + "\n";
+    if (!last || now->counters_read != last->counters_read) {
+      report = between(last ? *last : *now, *now);
+      last = *std::move(now);
+    }
     return format_time(std::chrono::system_clock::now()) + "\n" + show(report, options);
   });
 }

@@ -101,7 +101,7 @@ class Routes {
     bool local;
     Handler handler;
   };
-  static const std::array<Route, 18> kRoutes;
+  static const std::array<Route, 19> kRoutes;
 
   static bool matches(const Route& route, std::string_view path) {
     const bool below = route.path.size() > 1 && route.path.ends_with('/');
@@ -257,7 +257,7 @@ class Routes {
   std::mutex store_mutex_;
 };
 
-const std::array<Routes::Route, 18> Routes::kRoutes{{
+const std::array<Routes::Route, 19> Routes::kRoutes{{
     {"GET", "/", false, &Routes::get_page},
     {"GET", "/healthz", false, &Routes::get_live},
     {"GET", "/readyz", false, &Routes::get_ready},
@@ -267,6 +267,7 @@ const std::array<Routes::Route, 18> Routes::kRoutes{{
     {"GET", "/v1/version", true, &Routes::get_version},
     {"GET", "/v1/plan", true, &Routes::run_command},
     {"GET", kExplainPrefix, true, &Routes::get_explanation},
+    {"POST", "/v1/count", true, &Routes::run_command},
     {"POST", "/v1/reload", true, &Routes::run_command},
     {"POST", "/v1/drain", true, &Routes::run_command},
     {"POST", "/v1/resume", true, &Routes::run_command},

@@ -1,8 +1,8 @@
 // ApiServer: the local API of one meshd, over a Unix socket (0600) and over TCP.
 //
 // On both: GET /v1/status, /healthz, /readyz, /metrics and / (a page for people). On the Unix
-// socket only, because they act or tell more: POST /v1/reload, /v1/drain, /v1/resume, /v1/forget
-// and /v1/allow-plaintext ({"node": NAME}), GET /v1/plan, /v1/peers/NAME, /v1/version,
+// socket only, because they act or tell more: POST /v1/count, /v1/reload, /v1/drain, /v1/resume,
+// /v1/forget and /v1/allow-plaintext ({"node": NAME}), GET /v1/plan, /v1/peers/NAME, /v1/version,
 // /v1/explain/NODE and /v1/explain/NODE/NODE, and what an operator does to the store: PUT and
 // DELETE /v1/policies/NAME, GET /v1/policies, DELETE /v1/nodes/NAME (and …/force: though it lives).
 // Answers of commands are {"result": "…"}, errors {"error": "…"}. Each listener has threads of its

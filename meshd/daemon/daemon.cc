@@ -89,7 +89,6 @@ Result<void> Daemon::open() {
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
   if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted;
-  (*dataplane)->expect_ruleset(nft_spec(local_from_config(config_)));
   (*dataplane)->remember_sysctls_in(sysctl_file(config_));
   dataplane_ = std::move(*dataplane);
   dataplane_->set_identity(&key_);
@@ -149,6 +148,7 @@ void Daemon::close_at_start(const Snapshot& snapshot) {
   }
   for (const std::string& failure : held->failed)
     log::error("what must encrypt is not held closed yet", {{"reason", failure}});
+  if (!held->warning.empty()) log::warn(held->warning);
   if (held->operations != 0)
     log::info("closed what must encrypt, as of the snapshot",
               {{"nodes", std::to_string(held->closed.size())},
@@ -321,6 +321,7 @@ Result<std::string> Daemon::execute(const std::string& name, const nlohmann::jso
   if (name == "reload") return reload();
   if (name == "allow-plaintext") return allow_plaintext(node);
   if (name == "plan") return reconciler_->preview();
+  if (name == "count") return count();
   if (name == "explain") {
     const Result<std::string> other = text_of(arguments, "other", config_.node.name);
     if (!other) return other.error();
@@ -338,6 +339,12 @@ Result<std::string> Daemon::execute(const std::string& name, const nlohmann::jso
   if (!begun) return begun.error();
   act();
   return std::string(drain ? "leaving the mesh\n" : "back in the mesh\n");
+}
+
+Result<std::string> Daemon::count() {
+  reconciler_->look();
+  act();
+  return std::string("the counters were read\n");
 }
 
 Result<std::string> Daemon::forget(const std::string& node) {
@@ -368,7 +375,6 @@ Result<std::string> guard(const Config& config) {
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
   if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted.error();
-  (*dataplane)->expect_ruleset(nft_spec(local_from_config(config)));
   const auto key = load_key(config.keys.directory);  // without one nothing is a duplicate of it
   const auto held = hold_closed(**dataplane, config, **found, key ? key->public_key() : PublicKey(),
                                 SystemClock().now());
@@ -376,8 +382,8 @@ Result<std::string> guard(const Config& config) {
   if (!held->failed.empty())
     return make_error(ErrorCode::kIo, "not closed: {}", join(held->failed));
   if (held->closed.empty()) return std::string("no peer must encrypt: nothing to close\n");
-  return fmt::format("closed until meshd knows better: {} ({} operations)\n", join(held->closed),
-                     held->operations);
+  return fmt::format("closed until meshd knows better: {} ({} operations)\n{}", join(held->closed),
+                     held->operations, held->warning.empty() ? "" : "but " + held->warning + "\n");
 }
 
 // --- --cleanup ---
@@ -409,7 +415,6 @@ Result<std::string> dry_run(const Config& config) {
   if (!key && key.error().code != ErrorCode::kNotFound) return key.error();
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
-  (*dataplane)->expect_ruleset(nft_spec(local_from_config(config)));
   auto store = make_store(config);
   if (!store) return store.error();
   const SystemClock clock;

@@ -45,6 +45,7 @@ class Daemon final : private ApiBackend {
   Result<void> open();
   SnapshotPort open_snapshots();
   void close_at_start(const Snapshot& snapshot);
+  Result<std::string> count();
   Result<std::string> forget(const std::string& node);
   TrafficPort open_counts();
   Result<void> start_api();

@@ -12,12 +12,23 @@
 namespace mesh {
 namespace {
 
-// This node, as far as it is known without a device and, at boot, without a network.
-LocalNode local_at_boot(Dataplane& dataplane, const Config& config, const Mirror& mirror,
-                        const PublicKey& own_key) {
+LocalNode known_from_config(Dataplane& dataplane, const Config& config) {
   LocalNode local = local_from_config(config);
+  local.nft = dataplane.nft_expressions(nft_spec(local).uses());
+  return local;
+}
+
+// This node, as far as it is known without a device and, at boot, without a network: what the
+// configuration does not say, the snapshot may.
+LocalNode local_at_boot(Dataplane& dataplane, const Config& config, const Mirror& mirror,
+                        const Snapshot& snapshot, const PublicKey& own_key) {
+  LocalNode local = known_from_config(dataplane, config);
   if (local.addresses.empty())
     if (auto found = default_addresses(dataplane, mirror)) local.addresses = std::move(*found);
+  if (snapshot.own && local.addresses.empty()) local.addresses = snapshot.own->addresses;
+  // There the configuration has no word in it.
+  if (snapshot.own && config.store.type == StoreType::kKubernetes)
+    local.cidrs = snapshot.own->cidrs;
   fill_from_links(local, config, mirror);
   // Whether WireGuard works shows later: until then a proven peer is one whose device vanished.
   local.backend = Backend::kKernel;
@@ -49,12 +60,14 @@ bool closes(const Operation& operation, const std::set<std::string>& required,
 Result<GuardOutcome> hold_closed(Dataplane& dataplane, const Config& config,
                                  const Snapshot& snapshot, const PublicKey& own_key, Instant now) {
   KernelView kernel(dataplane);
-  kernel.set_scope(config.wireguard.interface, local_from_config(config).tables());
+  const LocalNode known = known_from_config(dataplane, config);
+  kernel.set_scope(config.wireguard.interface, known.tables());
+  kernel.want(nft_spec(known));
   Touched touched;
   if (auto read = kernel.read_everything(touched); !read) return read.error();
 
   MeshModel model;
-  model.set_local(local_at_boot(dataplane, config, kernel.mirror(), own_key), now);
+  model.set_local(local_at_boot(dataplane, config, kernel.mirror(), snapshot, own_key), now);
   remember_snapshot(model, snapshot);
   restore_snapshot(model, snapshot, now);
   model.adopt(kernel.mirror(), now);
@@ -68,6 +81,10 @@ Result<GuardOutcome> hold_closed(Dataplane& dataplane, const Config& config,
       required.insert(node);
   outcome.closed.assign(required.begin(), required.end());
   if (required.empty()) return outcome;
+  if (model.local().addresses.empty())
+    outcome.warning =
+        "this node's own addresses are not known before its network is up (set node.addresses): "
+        "what other nodes' workloads send to them in plaintext is not refused until meshd runs";
 
   desired.set_device(desired_device(model.local(), true));
   Plan plan = make_plan(desired, kernel.mirror(), touched, requests, {false, true});

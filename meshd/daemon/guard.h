@@ -20,6 +20,7 @@ struct GuardOutcome {
   std::vector<std::string> closed;  // the nodes whose pair with this one must encrypt
   std::size_t operations = 0;       // that were needed
   std::vector<std::string> failed;  // what could not be done, and why
+  std::string warning;              // what is not closed although it should be; "": nothing
 };
 
 // What the guard writes into this kernel; nothing where all is so already. kPermission and other

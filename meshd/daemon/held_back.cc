@@ -67,10 +67,15 @@ std::vector<const Operation*> HeldBack::note(const Plan& plan,
                                              const std::vector<Result<void>>& results,
                                              MonotonicTime now) {
   std::vector<const Operation*> tried;
+  // The next pass makes the table anew.
+  const auto is_tried_otherwise = [](const Act& act) {
+    const auto* install = std::get_if<InstallRuleset>(&act);
+    return install != nullptr && install->keep_sets;
+  };
   std::set<std::string> failed_nodes;
   std::set<std::string> failed;
   for (std::size_t i = 0; i < plan.size(); ++i) {
-    if (results[i]) continue;
+    if (results[i] || is_tried_otherwise(plan[i].act)) continue;
     touch(plan[i]);
     // After the first failure of a node the data plane does not try the rest.
     const bool not_tried =

@@ -41,9 +41,22 @@ Result<void> KernelView::read_link_settings() {
   return {};
 }
 
-void KernelView::forget_ruleset(const std::map<NftElement, std::string>& owners, Touched& touched) {
-  read_counters(owners);
-  mirror_.set_elements(std::nullopt, touched);
+void KernelView::want(const NftSpec& spec) {
+  if (spec == wanted_) return;
+  wanted_ = spec;
+  mirror_.rules_are_outdated();
+}
+
+// Without a table there is nothing to compare with. A dump that failed says nothing: a table made
+// anew for its sake would lose the counters.
+void KernelView::read_nftables(Touched& touched) {
+  auto contents = dataplane_.read_nftables(wanted_);
+  // A kernel that has no nf_tables says so when the table is made.
+  const bool well = contents || contents.error().code == ErrorCode::kNotFound ||
+                    contents.error().code == ErrorCode::kUnsupported;
+  elements_problem_ = well ? "" : contents.error().message;
+  if (contents || contents.error().code == ErrorCode::kNotFound)
+    mirror_.set_nftables(contents ? std::optional(std::move(*contents)) : std::nullopt, touched);
 }
 
 Result<void> KernelView::read_everything(Touched& touched) {
@@ -69,32 +82,25 @@ Result<void> KernelView::read_everything(Touched& touched) {
     routes.insert(routes.end(), part->begin(), part->end());
   }
   mirror_.set_routes(routes, touched);
-  // Without a table there is nothing to compare with. A dump that failed says nothing: a table made
-  // anew for its sake would lose the counters.
-  auto elements = dataplane_.read_elements();
-  if (elements || elements.error().code == ErrorCode::kNotFound)
-    mirror_.set_elements(elements ? std::optional(*elements) : std::nullopt, touched);
-  // A kernel that has no nf_tables says so when the table is made.
-  const bool well = elements || elements.error().code == ErrorCode::kNotFound ||
-                    elements.error().code == ErrorCode::kUnsupported;
-  elements_problem_ = well ? "" : elements.error().message;
+  read_nftables(touched);
   touched.everything = true;
   return read_link_settings();
 }
 
 Result<void> KernelView::sample(const std::map<NftElement, std::string>& owners, Touched& touched) {
   auto device = read_device(touched);
-  read_counters(owners);
+  counted_ = read_counters(owners);
   return device;
 }
 
-void KernelView::read_counters(const std::map<NftElement, std::string>& owners) {
-  if (!mirror_.ruleset_installed()) return;
+bool KernelView::read_counters(const std::map<NftElement, std::string>& owners) {
+  if (!mirror_.has_sets()) return false;
   const auto counters = dataplane_.read_counters();
   if (counters) traffic_.update(*counters, owners);
   // A table that is gone is made again, and nothing was counted meanwhile.
   const bool well = counters || counters.error().code == ErrorCode::kNotFound;
   counters_problem_ = well ? "" : counters.error().message;
+  return counters.has_value();
 }
 
 KernelView::Heard KernelView::drain(Touched& touched) {
@@ -105,11 +111,15 @@ KernelView::Heard KernelView::drain(Touched& touched) {
     if (auto kind = mirror_.apply(event, device_name_, touched); !kind.empty())
       heard.kinds.insert(std::move(kind));
   }
+  // What it is that somebody did, the event does not say; and a guard that stands is not taken down
+  // to find out.
+  if (heard.kinds.contains("nftables")) read_nftables(touched);
   return heard;
 }
 
 void KernelView::acknowledge(const Operation& operation) {
-  if (std::holds_alternative<InstallRuleset>(operation.act)) traffic_.restart();
+  const auto* install = std::get_if<InstallRuleset>(&operation.act);
+  if (install != nullptr && !install->keep_sets) traffic_.restart();
   mirror_.apply(operation);
 }
 

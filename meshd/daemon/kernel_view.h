@@ -22,10 +22,12 @@ class KernelView {
   Result<void> read_everything(Touched& touched);
   // The device and the counters, which have no events.
   Result<void> sample(const std::map<NftElement, std::string>& owners, Touched& touched);
-  // Counters alone, before elements go.
-  void read_counters(const std::map<NftElement, std::string>& owners);
+  // Whether the last sample could read the counters.
+  bool counted() const { return counted_; }
+  // Counters alone, before elements go. Whether they could be read.
+  bool read_counters(const std::map<NftElement, std::string>& owners);
   // The table is there, and what it counts could be read.
-  bool counts() const { return mirror_.ruleset_installed() && counters_problem_.empty(); }
+  bool counts() const { return mirror_.has_sets() && counters_problem_.empty(); }
   // Why the bytes that are shown are old; "" when they are not.
   const std::string& counters_problem() const { return counters_problem_; }
   // Why the table's elements are not compared; "" when they are.
@@ -45,11 +47,14 @@ class KernelView {
   void adopt_endpoints(const Desired& desired) { mesh::adopt_endpoints(desired, mirror_); }
   Traffic& traffic() { return traffic_; }
   const Traffic& traffic() const { return traffic_; }
-  // The table is to be made anew, of another text: its last counts are taken before.
-  void forget_ruleset(const std::map<NftElement, std::string>& owners, Touched& touched);
+  // The rules that nftables shall have; before anything is read.
+  void want(const NftSpec& spec);
+  // The table could not be changed as it was known: it is made anew.
+  void forget_nftables(Touched& touched) { mirror_.set_nftables(std::nullopt, touched); }
 
  private:
   Result<void> read_device(Touched& touched);
+  void read_nftables(Touched& touched);
   Result<void> read_link_settings();
 
   Dataplane& dataplane_;
@@ -57,6 +62,8 @@ class KernelView {
   std::set<std::uint32_t> tables_;
   std::set<std::uint32_t> old_tables_;  // of an earlier configuration
   Mirror mirror_;
+  NftSpec wanted_;
+  bool counted_ = false;
   std::string counters_problem_;
   std::string elements_problem_;
   Traffic traffic_;

@@ -1,13 +1,10 @@
 #include "meshd/daemon/reconciler.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "meshd/daemon/local_facts.h"
 #include "meshd/daemon/log.h"
-#include "meshd/daemon/report.h"
 
 namespace mesh {
 namespace {
@@ -26,8 +23,6 @@ constexpr int kComparisonShare = 400;
 constexpr Duration kSampleSettled = std::chrono::seconds(1);
 constexpr Duration kLongestSample = std::chrono::seconds(10);
 constexpr int kSampleShare = 200;
-// A device that is being made again cannot be read for a moment.
-constexpr Duration kUnreadPatience = std::chrono::seconds(5);
 
 Touched nothing_touched() {
   Touched touched;
@@ -54,8 +49,11 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
       counts_(std::move(options_.traffic), kernel_.traffic(), problems_),
       drift_(metrics) {
   set_scope();
+  LocalNode local = local_from_config(config_);
+  local.nft = dataplane_.nft_expressions(nft_spec(local).uses());
+  kernel_.want(nft_spec(local));
   // Whose record is mine must be known before the first one comes.
-  model_.set_local(local_from_config(config_), clock_.now());
+  model_.set_local(std::move(local), clock_.now());
   model_.remember_policies(snapshots_.policies());
   snapshots_.tell(model_);
 }
@@ -267,6 +265,7 @@ void Reconciler::sample_device(Instant now) {
     const auto inner_tx = kernel_.traffic().all(NftSet::kTxWireguard);
     model_.observe(kernel_.mirror(), kernel_.counts() ? &inner_tx : nullptr, now);
   }
+  if (kernel_.counted()) counters_read_ = now.wall;
   if (const std::string& why = kernel_.counters_problem(); !why.empty()) {
     problems_.note("counters", why + ": the bytes that are shown are old");
     metrics_.count_error("read-counters");
@@ -294,6 +293,7 @@ bool Reconciler::device_is_right() const {
 void Reconciler::update_local(Instant now) {
   LocalNode local = local_from_config(config_);
   local.former_ports = former_ports_.at(now.monotonic);
+  local.nft = dataplane_.nft_expressions(nft_spec(local).uses());
   const Mirror& mirror = kernel_.mirror();
   if (config_.store.type == StoreType::kKubernetes)
     fill_from_node_object(local, model_.own_record(), model_.local(), mirror, problems_);
@@ -335,8 +335,7 @@ void Reconciler::decide(Instant now) {
   if (!device_problem_.empty())
     local.backend = device_.choice().backend;  // not used by peers, still to be put right
   DesiredDevice device = desired_device(local, true);
-  if (decided_ && device.nft != desired_.device().nft)
-    kernel_.forget_ruleset(desired_.elements(), touched_);
+  kernel_.want(device.nft);
   desired_.set_device(std::move(device));
   decided_ = true;
   touched_.merge(held_.touched());
@@ -355,10 +354,11 @@ void Reconciler::execute(const Plan& plan, Instant now) {
   touched_ = nothing_touched();
   // Elements take their counters with them.
   const bool counters_go = std::any_of(plan.begin(), plan.end(), [](const Operation& operation) {
+    const auto* install = std::get_if<InstallRuleset>(&operation.act);
     return std::holds_alternative<RemoveElement>(operation.act) ||
-           std::holds_alternative<InstallRuleset>(operation.act);
+           (install != nullptr && !install->keep_sets);
   });
-  if (counters_go) kernel_.read_counters(desired_.elements());
+  if (counters_go) (void)kernel_.read_counters(desired_.elements());
   std::vector<Result<void>> results;
   if (!plan.empty()) {
     metrics_.count_operations(plan.size());
@@ -381,6 +381,13 @@ void Reconciler::acknowledge(const Plan& plan, const std::vector<Result<void>>& 
     log::debug("did", {{"operation", to_string(plan[i])},
                        {"error", results[i] ? "" : results[i].error().message}});
     if (results[i]) kernel_.acknowledge(plan[i]);
+    const auto* install = std::get_if<InstallRuleset>(&plan[i].act);
+    if (results[i] || install == nullptr || !install->keep_sets) continue;
+    // Whatever is in the way, a table made anew is not.
+    log::warn("the rules of nftables could not be replaced; making the table anew",
+              {{"reason", results[i].error().message}});
+    kernel_.forget_nftables(touched_);
+    again_at_once_ = true;
   }
 }
 
@@ -464,109 +471,6 @@ bool Reconciler::record_may_change(Instant now) const {
          kernel_.mirror().index_of(config_.wireguard.interface) != 0;
 }
 
-// --- report ---
-
-void Reconciler::log_changes(const std::vector<std::string>& nodes) {
-  for (const std::string& node : nodes) {
-    const auto found = model_.peers().find(node);
-    if (found == model_.peers().end()) {
-      log::info("peer is gone", {{"peer", node}});
-      continue;
-    }
-    const Decision& decision = found->second.decision();
-    log::info("peer is now", {{"peer", node},
-                              {"state", std::string(to_string(decision.state))},
-                              {"reason", std::string(to_string(decision.reason))},
-                              {"path", std::string(to_string(decision.path))}});
-  }
-}
-
-void Reconciler::tell_downgrades(const std::map<std::string, Reason>& downgrades) {
-  for (const auto& [node, cause] : downgrades) {
-    const auto peer = model_.peers().find(node);
-    const bool gone = peer == model_.peers().end();
-    std::string consequence = gone ? "it has left the mesh" : "it is sent to in plaintext";
-    if (!gone && peer->second.held(model_.local()))
-      consequence =
-          "nothing is sent to it, until it proves a key or an operator allows it: "
-          "meshctl allow-plaintext " +
-          node;
-    log::warn("the peer was encrypted and is so no more",
-              {{"peer", node},
-               {"cause", std::string(to_string(cause))},
-               {"consequence", std::move(consequence)}});
-    metrics_.count_downgrade(to_string(cause));
-    remember_at_once_ = true;
-  }
-}
-
-std::string Reconciler::why_not_ready() const {
-  if (!model_.store_answered()) return "the store has not answered yet";
-  if (!adopted_) return problems_.empty() ? "the kernel has not been read yet" : problems_.first();
-  if (!held_.only_counting()) return held_.problems().begin()->second;
-  // What cannot be read may be in any state.
-  for (const char* place : {"device", "device dump", "kernel"})
-    if (const std::string* problem = problems_.at(place)) return *problem;
-  return "";
-}
-
-// What keeps this node from doing its work.
-std::string Reconciler::error(MonotonicTime now) const {
-  if (!device_problem_.empty()) return device_problem_;
-  const std::string* unread = problems_.at("device dump");
-  if (unread == nullptr || now - *device_unread_since_ < kUnreadPatience) return "";
-  return fmt::format(
-      "{}: for {} s nothing is known of the tunnels, whatever is shown of them", *unread,
-      std::chrono::duration_cast<std::chrono::seconds>(now - *device_unread_since_).count());
-}
-
-void Reconciler::report(Instant now) {
-  if (std::string why = why_not_ready(); why != not_ready_) {
-    not_ready_ = std::move(why);
-    report_pace_.news();
-  }
-  if (std::exchange(problems_reported_, problems_.revision()) != problems_.revision())
-    report_pace_.news();
-  if (!report_pace_.due(now.monotonic)) return report_pace_.put_off();
-  const CpuStopwatch cost;
-  make_report(now);
-  report_pace_.made(now.monotonic, cost.elapsed());
-}
-
-void Reconciler::make_report(Instant now) {
-  std::set<std::string> nodes;
-  for (const auto& [node, peer] : model_.peers()) nodes.insert(node);
-  // Before the store has answered, who is not among the peers may be yet.
-  if (model_.store_answered()) kernel_.traffic().keep_only(nodes);
-  diversions_.look(model_, kernel_.mirror(), kernel_.traffic(), now.monotonic);
-  const StoreStatus store{std::string(to_string(config_.store.type)),
-                          store_in_sync_,
-                          store_changed_,
-                          store_error_,
-                          snapshots_.in_force(),
-                          store_went_back_};
-  ReportInputs inputs{config_,
-                      model_,
-                      kernel_.mirror(),
-                      kernel_.traffic(),
-                      device_.choice().reason,
-                      store,
-                      drift_.repairs(),
-                      now.wall,
-                      options_.key_created,
-                      error(now.monotonic),
-                      problems_.messages(),
-                      options_.version};
-  inputs.drain = drain_.status(model_, store_in_sync_, now.monotonic);
-  inputs.diverted = diversions_.nodes();
-  inputs.leaking = diversions_.leaking();
-  if (std::string warning = snapshots_.warning(now.wall); !warning.empty())
-    inputs.warnings.push_back(std::move(warning));
-  inputs.paths = options_.paths;
-  inputs.silent_nodes = &silent_nodes_;
-  options_.report(std::make_shared<const Status>(make_status(inputs)));
-}
-
 MonotonicTime Reconciler::next_time(Instant now) const {
   MonotonicTime next = std::min(read_everything_ ? read_again_ : next_full_, next_sample_);
   const auto consider = [&](std::optional<MonotonicTime> time) {
@@ -588,28 +492,6 @@ MonotonicTime Reconciler::next_time(Instant now) const {
   consider(report_pace_.next());
   // Whatever is late, the loop breathes.
   return std::max(next, now.monotonic + kShortestPause);
-}
-
-std::string Reconciler::dry_run() {
-  (void)pass();
-  if (!model_.store_answered()) return "the store has not answered: nothing can be planned\n";
-  return dry_run_text_.empty() ? std::string("nothing to do: the kernel is as it should be\n")
-                               : dry_run_text_;
-}
-
-Result<std::string> Reconciler::preview() {
-  if (!adopted_) return make_error(ErrorCode::kUnavailable, "nothing is planned: {}", not_ready_);
-  on_kernel_events();
-  Touched touched;
-  if (auto read = kernel_.read_everything(touched); !read) return read.error();
-  // What it finds is the next pass's to repair.
-  touched_.merge(touched);
-  drift_.compared(touched);
-  std::string text;
-  for (const Operation& operation :
-       make_plan(desired_, kernel_.mirror(), touched, {}, limits(clock_.now())))
-    text += to_string(operation) + "\n";
-  return text.empty() ? std::string("nothing to do: the kernel is as it should be\n") : text;
 }
 
 }  // namespace mesh

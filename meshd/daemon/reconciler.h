@@ -75,6 +75,11 @@ class Reconciler {
   // kBusy: the node lives, by what the store or its tunnel says, and its record is of use.
   Result<void> may_delete(const std::string& node) const;
 
+  // The next pass reads the counters, however short a while ago they were read.
+  void look() {
+    sample_now_ = true;
+    report_pace_ = {};  // and says so at once, whatever that costs: somebody asked
+  }
   // Acts on all that was recorded. Returns when to call again if nothing else happens.
   MonotonicTime pass();
   // The orderly stop: writes down what is not yet.
@@ -144,6 +149,7 @@ class Reconciler {
   bool adopted_ = false;         // what was running at the start has been taken over
   bool read_everything_ = true;  // the mirror cannot be trusted
   bool sample_now_ = true;
+  std::optional<WallTime> counters_read_;
   bool device_is_new_ = false;     // made or found in this pass
   bool remember_at_once_ = false;  // who was encrypted: whoever kills meshd now must not undo it
   bool again_at_once_ = false;     // the device went away under the last plan

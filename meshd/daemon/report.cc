@@ -143,10 +143,12 @@ bool rules_stand(const ReportInputs& inputs) {
                      [&](const Rule& rule) { return inputs.mirror.rules().contains(rule); });
 }
 
-Path host_path(const Peer& peer, const LocalNode& local) {
+// Nothing but nftables keeps hosts from each other.
+Path host_path(const Peer& peer, const LocalNode& local, bool guarded) {
   if (!peer.covers_hosts(local)) return Path::kPlaintext;
   if (peer.decision().path == Path::kWireguard) return Path::kWireguard;
-  return peer.mode(local) == Mode::kRequire ? Path::kDrop : Path::kPlaintext;
+  const bool required = peer.mode(local) == Mode::kRequire || peer.decision().path == Path::kDrop;
+  return required && guarded ? Path::kDrop : Path::kPlaintext;
 }
 
 HostTrafficStatus host_traffic_of(const LocalNode& local) {
@@ -166,7 +168,7 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   status.state = peer.decision().state;
   status.reason = peer.decision().reason;
   status.path = peer.decision().path;
-  status.host_path = host_path(peer, inputs.model.local());
+  status.host_path = host_path(peer, inputs.model.local(), inputs.mirror.has_sets());
   status.detail = detail_of(peer);
   status.since = peer.since();
   status.mode = peer.mode(inputs.model.local());
@@ -192,8 +194,8 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
 }
 
 // What was decided for the peer is not what happens to its packets.
-void show_bypassed(PeerStatus& shown, std::string why) {
-  const bool required = shown.mode == Mode::kRequire;  // then nftables drops them
+void show_bypassed(PeerStatus& shown, bool guarded, std::string why) {
+  const bool required = shown.mode == Mode::kRequire && guarded;  // then nftables drops them
   shown.state = required ? State::kBlocked : State::kPlaintext;
   shown.path = required ? Path::kDrop : Path::kPlaintext;
   shown.reason = Reason::kLocalUnsupported;
@@ -222,6 +224,7 @@ Status make_status(const ReportInputs& inputs) {
   status.drain = inputs.drain;
   status.host_traffic = host_traffic_of(local);
   status.repairs = inputs.repairs;
+  status.counters_read = inputs.counters_read;
   status.last_reconcile = inputs.now;
   status.error = inputs.error;
   status.warnings = inputs.warnings;
@@ -231,14 +234,21 @@ Status make_status(const ReportInputs& inputs) {
   for (const auto& [policy, refused] : inputs.model.policies().refused())
     status.refused_policies.push_back({policy, refused.message, refused.earlier_in_force});
   const bool in_force = rules_stand(inputs);
+  const bool guarded = inputs.mirror.has_sets();
+  if (!guarded && inputs.model.must_close())
+    status.warnings.emplace_back(
+        "there is no guard in nftables: peers that must encrypt are held by routes alone, which do "
+        "not bind sockets bound to a device, refuse nothing that arrives, and say nothing of what "
+        "nodes themselves send each other");
   for (const auto& [node, peer] : inputs.model.peers()) {
     status.peers.push_back(peer_status(node, peer, inputs));
     PeerStatus& shown = status.peers.back();
     if (shown.path != Path::kWireguard) continue;
     if (!in_force)
-      show_bypassed(shown, "the policy rules that lead into the mesh are missing on this node");
+      show_bypassed(shown, guarded,
+                    "the policy rules that lead into the mesh are missing on this node");
     else if (inputs.diverted.contains(node))
-      show_bypassed(shown, "somebody else's policy rule leads its packets past the mesh");
+      show_bypassed(shown, guarded, "somebody else's policy rule leads its packets past the mesh");
     else if (const auto leak = inputs.leaking.find(node); leak != inputs.leaking.end())
       shown.warnings.push_back(
           fmt::format("{} bytes to it have left unencrypted since it is sent to through WireGuard, "

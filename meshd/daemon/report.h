@@ -30,6 +30,7 @@ struct ReportInputs {
   std::vector<std::string> warnings;
   std::string version;
   DrainStatus drain = {};
+  std::optional<WallTime> counters_read = {};
   std::set<std::string> diverted = {};  // nodes whose packets another's rule leads past the mesh
   // Nodes to which bytes leave unencrypted although they are sent to through WireGuard.
   std::map<std::string, std::uint64_t> leaking = {};

@@ -29,6 +29,8 @@ Snapshot collect(const MeshModel& model) {
     }
     snapshot.nodes.push_back(std::move(node));
   }
+  const LocalNode& local = model.local();
+  snapshot.own = NodeRecord{local.name, local.addresses, local.cidrs, {}, {}, {}};
   snapshot.own_labels = model.own_labels();
   for (const Policy* policy : model.policies().ordered())
     snapshot.policies.push_back(policy->document);
@@ -94,6 +96,7 @@ SnapshotKeeper::SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems&
   written_.nodes = port_.found->nodes;
   written_.policies = port_.found->policies;
   written_.own_labels = port_.found->own_labels;
+  written_.own = port_.found->own;
   nothing_written_ = !port_.found->problems.empty();
   for (const std::string& problem : port_.found->problems)
     log::warn("the snapshot holds a record that cannot be used", {{"reason", problem}});
@@ -155,7 +158,8 @@ void SnapshotKeeper::keep(const MeshModel& model, Instant now, bool at_once) {
   due_.reset();
   Snapshot snapshot = collect(model);
   if (!nothing_written_ && snapshot.nodes == written_.nodes &&
-      snapshot.policies == written_.policies && snapshot.own_labels == written_.own_labels)
+      snapshot.policies == written_.policies && snapshot.own_labels == written_.own_labels &&
+      snapshot.own == written_.own)
     return;
   written_ = snapshot;
   nothing_written_ = false;

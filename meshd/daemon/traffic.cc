@@ -26,6 +26,21 @@ const std::string& owner_of(const Key& item, const std::map<Key, std::string>& o
   return meter == meters.end() ? kNobody : meter->second.node;
 }
 
+// Finds in a map what is asked for mostly in the map's order: then a step each.
+template <class Map>
+class InOrder {
+ public:
+  explicit InOrder(Map& map) : map_(map), at_(map.begin()) {}
+  auto find(const typename Map::key_type& key) {
+    if (at_ == map_.end() || at_->first != key) at_ = map_.lower_bound(key);
+    return at_ == map_.end() || at_->first != key ? map_.end() : at_++;
+  }
+
+ private:
+  Map& map_;
+  decltype(std::declval<Map&>().begin()) at_;
+};
+
 std::string_view take_word(std::string_view& rest) {
   const std::size_t end = rest.find(' ');
   const std::string_view word = rest.substr(0, end);
@@ -50,25 +65,33 @@ std::optional<IpRange> parse_range(std::string_view text) {
 
 void Traffic::update(const std::vector<NftCounter>& counters,
                      const std::map<NftElement, std::string>& owners) {
-  std::map<NftElement, Meter<Count>> fresh;
+  ++round_;
+  const std::size_t known = meters_.size();
   std::size_t continued = 0;
+  InOrder owner_at(owners);
+  InOrder meter_at(meters_);
   for (const NftCounter& counter : counters) {
-    const std::string& owner = owner_of(counter.element, owners, meters_);
-    if (owner.empty()) continue;
+    const auto owner = owner_at.find(counter.element);
+    auto meter = meter_at.find(counter.element);
+    const bool is_new = meter == meters_.end();
+    if (owner == owners.end() ? is_new : owner->second.empty()) continue;  // counts for nobody
+    if (is_new) meter = meters_.try_emplace(counter.element).first;
+    Meter<Count>& seen = meter->second;
+    if (owner != owners.end() && seen.node != owner->second) seen.node = owner->second;
     const Count now{counter.bytes, counter.packets};
-    Count before;
-    if (const auto meter = meters_.find(counter.element); meter != meters_.end()) {
-      const bool continues = meter->second.value.bytes <= now.bytes;
-      if (continues) before = meter->second.value;
-      if (continues) ++continued;
+    const bool continues = !is_new && seen.value.bytes <= now.bytes;
+    if (continues) ++continued;
+    const Count before = continues ? seen.value : Count{};
+    if (now != before || is_new) {
+      Count& total = totals_[seen.node][static_cast<std::size_t>(counter.element.set)];
+      total.bytes += now.bytes - before.bytes;
+      total.packets += growth(before.packets, now.packets);
     }
-    Count& total = totals_[owner][static_cast<std::size_t>(counter.element.set)];
-    total.bytes += now.bytes - before.bytes;
-    total.packets += growth(before.packets, now.packets);
-    fresh[counter.element] = {owner, now};
+    seen.value = now;
+    seen.round = round_;
   }
-  if (continued != meters_.size()) meters_went_ = true;
-  meters_ = std::move(fresh);
+  if (continued != known) meters_went_ = true;
+  std::erase_if(meters_, [&](const auto& item) { return item.second.round != round_; });
 }
 
 void Traffic::update_tunnels(const std::map<PublicKey, WgPeer>& peers,

@@ -64,7 +64,10 @@ class Traffic {
   struct Meter {
     std::string node;
     Value value;
-    friend bool operator==(const Meter&, const Meter&) = default;
+    std::uint64_t round = 0;  // of the update that saw it last
+    friend bool operator==(const Meter& a, const Meter& b) {
+      return a.node == b.node && a.value == b.value;
+    }
   };
   using Totals = std::array<Count, kNftSetCount>;  // index with NftSet
 
@@ -72,6 +75,7 @@ class Traffic {
   std::map<std::string, Totals> totals_;
   std::map<PublicKey, Meter<Tunnel>> keys_;
   std::map<std::string, Tunnel> tunnels_;
+  std::uint64_t round_ = 0;
   bool meters_went_ = false;
 };
 

@@ -91,19 +91,24 @@ Result<WgDevice> LinuxDataplane::read_device() {
   return device_.wireguard()->read();
 }
 
-Result<std::vector<NftElement>> LinuxDataplane::read_elements() {
+NftExpressions LinuxDataplane::nft_expressions(const NftExpressions& wanted) {
+  const NftExpressions news{wanted.ct && !nft_asked_.ct, wanted.fib && !nft_asked_.fib,
+                            wanted.socket && !nft_asked_.socket};
+  if (!nftables_ || !(news.ct || news.fib || news.socket)) return nft_has_;
+  const NftExpressions found = nftables_->table.probe(news);
+  nft_has_ = {nft_has_.ct && found.ct, nft_has_.fib && found.fib, nft_has_.socket && found.socket};
+  nft_asked_ = {nft_asked_.ct || news.ct, nft_asked_.fib || news.fib,
+                nft_asked_.socket || news.socket};
+  return nft_has_;
+}
+
+Result<NftContents> LinuxDataplane::read_nftables(const NftSpec& wanted) {
   if (!nftables_) return nftables_.error();
-  if (expected_ruleset_) {
-    if (auto right = nftables_->table.check(*expected_ruleset_); !right) return right.error();
-    return nftables_->elements.read();
-  }
-  const auto spec = nftables_->table.check();
-  if (!spec) return spec.error();
-  if (!device_.name().empty() && spec->device != device_.name())
-    return make_error(ErrorCode::kNotFound,
-                      "nftables table inet meshd is for device {} and fwmark {:#x}, not ours",
-                      spec->device, spec->fwmark);
-  return nftables_->elements.read();
+  const auto right = nftables_->table.check(wanted);
+  if (!right) return right.error();
+  auto elements = nftables_->elements.read();
+  if (!elements) return elements.error();
+  return NftContents{std::move(*elements), *right};
 }
 
 Result<std::vector<NftCounter>> LinuxDataplane::read_counters() {
@@ -207,8 +212,7 @@ Result<void> LinuxDataplane::execute_one(const Act& act) {
   if (const auto* set = std::get_if<SetLinkSysctl>(&act)) return sysctls_.change(set->setting);
   if (const auto* put = std::get_if<PutRule>(&act)) return route_.put_rule(put->rule);
   if (const auto* remove = std::get_if<RemoveRule>(&act)) return route_.remove_rule(remove->rule);
-  if (const auto* install = std::get_if<InstallRuleset>(&act))
-    return install_ruleset(install->spec);
+  if (const auto* install = std::get_if<InstallRuleset>(&act)) return install_ruleset(*install);
   return make_error(ErrorCode::kInternal, "no way to execute {}", name_of(act));
 }
 
@@ -231,11 +235,10 @@ Result<void> LinuxDataplane::configure_link(const ConfigureLink& act) {
   return changed;
 }
 
-Result<void> LinuxDataplane::install_ruleset(const NftSpec& spec) {
+Result<void> LinuxDataplane::install_ruleset(const InstallRuleset& act) {
   if (!nftables_) return nftables_.error();
-  auto installed = nftables_->table.install(spec);
+  auto installed = nftables_->table.install(act.spec, act.keep_sets);
   tell_events_what_is_ours();
-  if (installed) expected_ruleset_ = spec;
   return installed;
 }
 

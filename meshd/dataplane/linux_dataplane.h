@@ -34,9 +34,6 @@ class LinuxDataplane final : public Dataplane {
   // kPermission, with the remedy, when this process may not change networking. Changes nothing.
   Result<void> check_permission();
 
-  // The ruleset the configuration asks for. Until InstallRuleset was applied or this was called,
-  // read_elements() takes any table of this version for current that names our device.
-  void expect_ruleset(const NftSpec& spec) { expected_ruleset_ = spec; }
   // Where settings of links that this data plane changes are kept, to be given back with the
   // device. Until then none is.
   void remember_sysctls_in(std::string file) { sysctls_ = SysctlMemory(std::move(file)); }
@@ -65,9 +62,10 @@ class LinuxDataplane final : public Dataplane {
     return route_.read_routes(table);
   }
   Result<std::vector<Rule>> read_rules() override { return route_.read_rules(); }
-  Result<std::vector<NftElement>> read_elements() override;
+  Result<NftContents> read_nftables(const NftSpec& wanted) override;
   Result<std::vector<NftCounter>> read_counters() override;
   Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) override;
+  NftExpressions nft_expressions(const NftExpressions& wanted) override;
   Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) override {
     return route_.lookup(destination, mark);
   }
@@ -99,7 +97,7 @@ class LinuxDataplane final : public Dataplane {
   Result<void> execute_one(const Act& act);
   Result<void> configure_device(const WgDeviceChange& change);
   Result<void> configure_link(const ConfigureLink& act);
-  Result<void> install_ruleset(const NftSpec& spec);
+  Result<void> install_ruleset(const InstallRuleset& act);
   Result<int> device_index();
 
   Rtnetlink route_;
@@ -108,7 +106,8 @@ class LinuxDataplane final : public Dataplane {
   MeshDevice device_;
   SysctlMemory sysctls_;
   const PrivateKey* identity_ = nullptr;
-  std::optional<NftSpec> expected_ruleset_;
+  NftExpressions nft_asked_{false, false, false};
+  NftExpressions nft_has_;
 };
 
 }  // namespace mesh

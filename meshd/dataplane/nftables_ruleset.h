@@ -23,6 +23,7 @@
 // - What came through the mesh, and what goes to a prefix of @own, is not handed to a peer in
 //   @closed_hop past the mesh: a prefix that moves is for a moment where its packets no longer are.
 // - The maximum segment size of forwarded TCP connections through the mesh fits its MTU.
+// - What a kernel may lack (NftExpressions) is left out; no guard and no counter needs any of it.
 //
 // Review notes: a rule that looks at a counting set must have every other condition before it. The
 // receiving chain runs before DNAT and sees what the sender addressed; the sending one runs before
@@ -61,17 +62,25 @@ struct NftRuleLabel {
 std::uint32_t pin_mark(std::uint32_t fwmark);
 
 struct NftRuleset {
-  std::string text;  // one transaction: drops the table if it is there, and makes it anew
-  std::string tag;   // the table's comment: whose it is, for which spec, from which text
-  std::vector<NftRuleLabel> rules;  // sorted by chain; within a chain in the order of evaluation
+  std::string sets;
+  std::string chains;
+  std::string tag;                  // the table's comment: whose it is, and with which sets
+  std::vector<NftRuleLabel> rules;  // sorted by chain; within a chain in the order of evaluation.
+                                    // One of them tells one text of the chains from another.
 };
 
 // kInvalid: the device's name cannot be written in a ruleset, or the mark is 0.
 Result<NftRuleset> make_ruleset(const NftSpec& spec);
 
-// The spec that a table's comment names; nothing when the comment is not meshd's.
-std::optional<NftSpec> parse_ruleset_tag(std::string_view tag);
-// The device it names, whichever version of meshd wrote it.
+// One transaction that drops the table if it is there, and makes it anew.
+std::string whole_table(const NftRuleset& ruleset);
+// One that replaces the chains of the table that is there, which are these, and leaves its sets
+// with their elements and counters as they are. kInvalid: one of them cannot be written in a
+// ruleset.
+Result<std::string> rules_alone(const NftRuleset& ruleset, const std::vector<std::string>& there);
+
+// The device that a table's comment names, whichever version of meshd wrote it; nothing when it is
+// not meshd's.
 std::optional<std::string> device_of_ruleset_tag(std::string_view tag);
 
 }  // namespace mesh

@@ -1,6 +1,7 @@
 #include "meshd/dataplane/nftables_table.h"
 
 #include <arpa/inet.h>
+#include <libnftnl/chain.h>
 #include <libnftnl/common.h>
 #include <libnftnl/rule.h>
 #include <libnftnl/table.h>
@@ -30,6 +31,7 @@ struct Free {
   }
 };
 using TablePointer = std::unique_ptr<nftnl_table, Free<nftnl_table_free>>;
+using ChainPointer = std::unique_ptr<nftnl_chain, Free<nftnl_chain_free>>;
 using RulePointer = std::unique_ptr<nftnl_rule, Free<nftnl_rule_free>>;
 using ContextPointer = std::unique_ptr<nft_ctx, Free<nft_ctx_free>>;
 
@@ -112,19 +114,28 @@ Result<void> NftablesTable::learn_process_id() {
   });
 }
 
-Result<void> NftablesTable::install(const NftSpec& spec) {
+Result<void> NftablesTable::install(const NftSpec& spec, bool keep_sets) {
   const auto ruleset = make_ruleset(spec);
   if (!ruleset) return ruleset.error();
-  return run(ruleset->text, "install");
+  if (!keep_sets) return run(whole_table(*ruleset), "install");
+  const auto tag = read_tag();
+  if (!tag) return tag.error();
+  if (*tag != ruleset->tag) return missing("its sets are not of this version and configuration");
+  const auto chains = read_chains();
+  if (!chains) return chains.error();
+  const auto text = rules_alone(*ruleset, *chains);
+  if (!text) return text.error();
+  return run(*text, "install the rules of");
 }
 
-Result<void> NftablesTable::run(const std::string& text, std::string_view act) {
+Result<void> NftablesTable::run(const std::string& text, std::string_view act, bool dry) {
   // Also proves that nfnetlink answers: libnftables ends the process when it cannot open a socket.
   if (auto learned = learn_process_id(); !learned) return learned.error().at("nftables");
   const ContextPointer context(nft_ctx_new(NFT_CTX_DEFAULT));
   if (!context || nft_ctx_buffer_output(context.get()) != 0 ||
       nft_ctx_buffer_error(context.get()) != 0)
     return make_error(ErrorCode::kInternal, "nftables: libnftables has no memory");
+  nft_ctx_set_dry_run(context.get(), dry);  // the kernel looks at all of it, and then drops it
   errno = 0;
   if (nft_run_cmd_from_buffer(context.get(), text.c_str()) == 0) return {};
   const std::string line = first_line(nft_ctx_get_error_buffer(context.get()));
@@ -166,28 +177,56 @@ Result<std::string> NftablesTable::read_tag() {
   return tag;
 }
 
-Result<NftSpec> NftablesTable::check() {
-  const auto tag = read_tag();
-  if (!tag) return tag.error();
-  const auto spec = parse_ruleset_tag(*tag);
-  if (!spec) return missing("it is not of this version of meshd");
-  const auto wanted = make_ruleset(*spec);
-  if (!wanted) return wanted.error();
-  if (auto same = compare_rules(*wanted); !same) return same.error();
-  return *spec;
-}
-
-// The tag holds a hash of the text, so that equal tags mean equal specs.
-Result<void> NftablesTable::check(const NftSpec& expected) {
+// The tag holds a hash of the sets' text, and a rule one of the others'.
+Result<bool> NftablesTable::check(const NftSpec& expected) {
   const auto tag = read_tag();
   if (!tag) return tag.error();
   const auto wanted = make_ruleset(expected);
   if (!wanted) return wanted.error();
   if (*tag != wanted->tag) return missing("it is of another version or configuration of meshd");
-  return compare_rules(*wanted);
+  const auto rules = read_rules();
+  if (!rules) return rules.error();
+  return *rules == wanted->rules;
 }
 
-Result<void> NftablesTable::compare_rules(const NftRuleset& wanted) {
+NftExpressions NftablesTable::probe(const NftExpressions& wanted) {
+  const auto rule = [](bool asked, std::string_view text) { return asked ? text : "accept"; };
+  const std::string_view ct = rule(wanted.ct, "ct mark 1 ct direction original accept");
+  const std::string_view fib = rule(wanted.fib, "fib daddr type local accept");
+  const std::string_view socket = rule(wanted.socket, "socket wildcard 1 accept");
+  if (takes(fmt::format("{}\n{}\n{}", ct, fib, socket)) || !takes("accept")) return {};
+  return {takes(ct), takes(fib), takes(socket)};
+}
+
+bool NftablesTable::takes(std::string_view rules) {
+  return run(fmt::format("table inet {}_probe {{\nchain probe {{\n"
+                         "type filter hook prerouting priority 0;\n{}\n}}\n}}\n",
+                         kNftTable, rules),
+             "probe", true)
+      .has_value();
+}
+
+Result<std::vector<std::string>> NftablesTable::read_chains() {
+  auto chains = retry_interrupted([&]() -> Result<std::vector<std::string>> {
+    std::vector<std::string> found;
+    NetlinkMessage request = nft_request(NFT_MSG_GETCHAIN, NFPROTO_INET, NLM_F_DUMP);
+    auto dumped = socket_.dump(request, [&](const nlmsghdr& message) -> Result<void> {
+      const ChainPointer chain(nftnl_chain_alloc());
+      if (!chain || nftnl_chain_nlmsg_parse(&message, chain.get()) != 0)
+        return make_error(ErrorCode::kInvalid, "the kernel sent a malformed chain message");
+      const char* table = nftnl_chain_get_str(chain.get(), NFTNL_CHAIN_TABLE);
+      const char* name = nftnl_chain_get_str(chain.get(), NFTNL_CHAIN_NAME);
+      if (table != nullptr && name != nullptr && kNftTable == table) found.emplace_back(name);
+      return {};
+    });
+    if (!dumped) return std::move(dumped).error();
+    return found;
+  });
+  if (!chains) return chains.error().at("read nftables chains");
+  return chains;
+}
+
+Result<std::vector<NftRuleLabel>> NftablesTable::read_rules() {
   auto rules = retry_interrupted([&]() -> Result<std::vector<NftRuleLabel>> {
     std::vector<NftRuleLabel> found;
     NetlinkMessage request = nft_request(NFT_MSG_GETRULE, NFPROTO_INET, NLM_F_DUMP);
@@ -210,8 +249,7 @@ Result<void> NftablesTable::compare_rules(const NftRuleset& wanted) {
   if (!rules) return rules.error().at("read nftables rules");
   std::stable_sort(rules->begin(), rules->end(),
                    [](const NftRuleLabel& a, const NftRuleLabel& b) { return a.chain < b.chain; });
-  if (*rules != wanted.rules) return missing("somebody else changed its rules");
-  return {};
+  return rules;
 }
 
 }  // namespace mesh

@@ -98,6 +98,7 @@ class Reader {
     if (kind == "node") return read_node(line);
     if (kind == "policy") return read_policy(line);
     if (kind == "labels") return read_labels(line);
+    if (kind == "own") return read_own(line);
     if (kind == "was") return read_memory(line);
     return {};
   }
@@ -192,6 +193,16 @@ class Reader {
     return {};
   }
 
+  Result<void> read_own(std::string_view json) {
+    auto record =
+        parse_record_json(json, fmt::format("{}:{}", place_, line_), snapshot_.store.node);
+    if (record)
+      snapshot_.own = std::move(*record);
+    else
+      snapshot_.problems.push_back(record.error().message);
+    return {};
+  }
+
   std::string_view place_;
   std::size_t line_ = 1;
   std::set<std::string> names_;
@@ -227,6 +238,8 @@ std::string format_snapshot(const Snapshot& snapshot) {
                    key_or_dash(node.proven), node.gone ? "gone" : "here",
                    format_record_json(record));
   }
+  if (snapshot.own)
+    fmt::format_to(std::back_inserter(body), "own {}\n", format_record_json(*snapshot.own));
   if (!snapshot.own_labels.empty())
     body += "labels " +
             nlohmann::json(snapshot.own_labels)

@@ -56,6 +56,9 @@ struct Snapshot {
   WallTime written{};  // whole seconds are kept
   std::vector<SnapshotNode> nodes;
   std::vector<EncryptionPolicy> policies;
+  // What this node was: for a start before the network, which does not know its addresses, or where
+  // its prefixes come from the store. Its name, addresses and prefixes alone.
+  std::optional<NodeRecord> own;
   std::map<std::string, std::string> own_labels;  // as the store had them: policies go by them
   // Of a text that was read: the records in it that this meshd cannot take, and why.
   std::vector<std::string> problems;

@@ -83,8 +83,8 @@ struct Describe {
     return "rule: remove " + text_of(act.rule);
   }
   std::string operator()(const InstallRuleset& act) const {
-    return fmt::format("nftables: install table inet meshd (device {}, fwmark {:#x})",
-                       act.spec.device, act.spec.fwmark);
+    return fmt::format("nftables: install {}table inet meshd (device {}, fwmark {:#x})",
+                       act.keep_sets ? "the rules of " : "", act.spec.device, act.spec.fwmark);
   }
   std::string operator()(const ChangePeer& act) const {
     const WgPeerChange& change = act.change;

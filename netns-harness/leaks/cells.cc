@@ -132,6 +132,15 @@ void change_policies(Lab& lab) {
   decided_by("");
 }
 
+// Each makes the text of nftables another one: what stands on nftables alone must not be without
+// it.
+void reload_other_rules(Lab& lab) {
+  for (const char* ports : {"['tcp:22', 'udp:5000']", "['tcp:22']", "['udp:6000-6001']"}) {
+    b(lab).configure(fmt::format("encryption: {{failsafePorts: {}}}", ports));
+    (void)b(lab).meshctl({"reload"});
+  }
+}
+
 Act changed_to(const std::string& mode) {
   return [mode](Lab& lab) {
     b(lab).configure(fmt::format("encryption: {{mode: {}}}", mode));
@@ -197,6 +206,7 @@ std::vector<LeakCell> leak_cells() {
       {"boot before the store answers, without the guard", rebooted(take_store_away, false)},
       {"the peer's mode changed to prefer", changed_to("prefer")},
       {"policies changed", change_policies, "", false},
+      {"configuration reloaded, with other rules of nftables", reload_other_rules},
   };
 }
 

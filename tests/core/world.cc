@@ -152,8 +152,8 @@ void World::read_everything() {
   }
   mirror_.set_routes(routes, touched_);
   mirror_.set_rules(kernel.read_rules().value());
-  auto elements = kernel.read_elements();
-  mirror_.set_elements(elements ? std::optional(*elements) : std::nullopt, touched_);
+  auto contents = kernel.read_nftables(nft_spec(local));
+  mirror_.set_nftables(contents ? std::optional(*contents) : std::nullopt, touched_);
   touched_.everything = true;
 }
 

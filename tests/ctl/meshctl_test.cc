@@ -93,6 +93,36 @@ TEST_F(Meshctl, StatusIsASummaryLineAndATable) {
                     Not(HasSubstr("\x1b"))));
 }
 
+// Both samples are of counters that were read for them, so that no leak hides between two readings.
+TEST_F(Meshctl, LeaksAreTheDifferenceOfTwoReadingsItAsksFor) {
+  const WallTime start = test::sample_status().last_reconcile.value();
+  backend_.on_command([&](std::size_t n, test::FakeApiBackend::StatusPointer& status) {
+    Status next = test::sample_status();
+    next.counters_read = start + std::chrono::milliseconds(500) * static_cast<int>(n);
+    next.peers[1].plaintext_tx_bytes += 1000 * n;
+    status = std::make_shared<const Status>(next);
+  });
+  const Outcome outcome = run({"leaks", "--check", "--interval", "0.1", "-o", "json"});
+  EXPECT_EQ(outcome.code, 3) << outcome.errors;
+  const Json json = Json::parse(outcome.output);
+  EXPECT_EQ(json["seconds"], 0.5) << "between the readings, not between the questions";
+  EXPECT_EQ(json["leaks"][0]["txBytesPerSecond"], 2000.0);
+  ASSERT_EQ(backend_.commands().size(), 2U);
+  for (const auto& [name, arguments] : backend_.commands()) EXPECT_EQ(name, "count");
+}
+
+TEST_F(Meshctl, LeaksFailsWhereTheCountersCannotBeRead) {
+  for (const bool once : {false, true}) {
+    Status status = test::sample_status();
+    status.error = "counters: no nf_tables";
+    if (once) status.counters_read = status.last_reconcile;
+    backend_.set_status(status);
+    const Outcome outcome = run({"leaks", "--check", "--interval", "0.1"});
+    EXPECT_EQ(outcome.code, 1) << outcome.output;
+    EXPECT_THAT(outcome.errors, HasSubstr("nobody knows what leaks: counters: no nf_tables"));
+  }
+}
+
 TEST_F(Meshctl, StatusWideHasMoreColumns) {
   const Outcome outcome = run({"status", "-o", "wide"});
   EXPECT_EQ(outcome.code, 0);

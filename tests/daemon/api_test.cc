@@ -278,7 +278,8 @@ TEST_F(Api, TcpServesNothingThatActsOrTellsMore) {
   start();
   for (const char* path : {"/v1/plan", "/v1/peers/node-b", "/v1/version"})
     EXPECT_EQ(remote("GET", path).status, 404) << path;
-  for (const char* path : {"/v1/reload", "/v1/drain", "/v1/resume", "/v1/allow-plaintext"})
+  for (const char* path :
+       {"/v1/count", "/v1/reload", "/v1/drain", "/v1/resume", "/v1/allow-plaintext"})
     EXPECT_EQ(remote("POST", path).status, 404) << path;
   EXPECT_TRUE(backend_.commands().empty());
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -24,6 +25,7 @@ class FakeApiBackend : public ApiBackend {
   Result<std::string> command(std::string_view name, const nlohmann::json& arguments) override {
     std::unique_lock lock(mutex_);
     commands_.push_back({std::string(name), arguments});
+    if (on_command_) on_command_(commands_.size(), status_);
     changed_.notify_all();
     changed_.wait(lock, [this] { return !held_; });
     return answer_;
@@ -40,6 +42,12 @@ class FakeApiBackend : public ApiBackend {
   void set_answer(Result<std::string> answer) {
     const std::lock_guard lock(mutex_);
     answer_ = std::move(answer);
+  }
+  // What the n-th command makes of the status.
+  using StatusPointer = std::shared_ptr<const Status>;
+  void on_command(std::function<void(std::size_t n, StatusPointer& status)> act) {
+    const std::lock_guard lock(mutex_);
+    on_command_ = std::move(act);
   }
   // While held, commands do not return.
   void hold(bool held) {
@@ -63,6 +71,7 @@ class FakeApiBackend : public ApiBackend {
   ServiceHealth health_{true, true, ""};
   Result<std::string> answer_{std::string("done")};
   bool held_ = false;
+  std::function<void(std::size_t, StatusPointer&)> on_command_;
   std::vector<std::pair<std::string, nlohmann::json>> commands_;
 };
 

@@ -99,6 +99,29 @@ TEST_F(Guard, WhatWasEncryptedAndNeedNotBeIsRememberedBesideWhatTheGuardClosed) 
   EXPECT_EQ(rig.path("d"), Path::kWireguard) << "a boot is no reason to send it in plaintext";
 }
 
+TEST_F(Guard, BeforeTheNetworkTheSnapshotKnowsThisNodesAddresses) {
+  rig.reboot();
+  rig.kernel.remove_address(rig.kernel.read_links()->at(1).index, ip("192.0.2.1"));
+  rig.config.node.addresses.clear();
+  const NftElement own{NftSet::kOwnAddress, {ip("192.0.2.1"), ip("192.0.2.1")}};
+  const GuardOutcome outcome = hold();
+  EXPECT_EQ(outcome.warning, "");
+  EXPECT_TRUE(rig.kernel.elements().contains(own));
+  // A snapshot from before there was its line: what is not closed is said.
+  rig.reboot();
+  rig.snapshot->own.reset();
+  EXPECT_THAT(hold().warning, testing::HasSubstr("set node.addresses"));
+  EXPECT_FALSE(rig.kernel.elements().contains(own));
+}
+
+TEST_F(Guard, WhereTheStoreGivesThePrefixesTheSnapshotKnowsThem) {
+  rig.reboot();
+  rig.config.store.type = StoreType::kKubernetes;
+  rig.config.node.cidrs.clear();
+  (void)hold();
+  EXPECT_TRUE(rig.kernel.elements().contains(prefix(NftSet::kOwn, 1)));
+}
+
 TEST_F(Guard, ARunningDataPathIsLeftAlone) {
   stop();
   const auto routes = rig.kernel.routes();

@@ -48,6 +48,7 @@ const std::vector<Drift>& drifts() {
       {"peer", [](Rig& rig) { rig.kernel.remove_peer(key(2)); }},
       {"peer", [](Rig& rig) { rig.kernel.remove_allowed_ip(cidr("10.2.0.0/24")); }},
       {"nftables", [](Rig& rig) { rig.kernel.flush_ruleset(); }},
+      {"nftables", [](Rig& rig) { rig.kernel.spoil_rules(); }},
       {"device",
        [](Rig& rig) {
          rig.kernel.apply(Plan{{"", ConfigureDevice{{false, 4444, std::nullopt}}}});
@@ -76,6 +77,93 @@ TEST_F(ReconcilerTest, EveryKindOfDriftIsRepairedAtOnceAndCountedOnce) {
     rig.run(minutes(3));
     EXPECT_EQ(rig.status->repairs, 1U);
   }
+}
+
+const NftElement kGuard{NftSet::kTxRequired, {ip("10.2.0.0"), ip("10.2.0.255")}};
+
+// Node b must encrypt, and from here on its guard may not be gone for the time of one operation.
+void make_guarded(Rig& rig) {
+  rig.kernel.answer(key(2));
+  rig.store.put(node("b", 2).mode("require").record());
+  rig.start();
+  ASSERT_TRUE(rig.run_until([&] { return rig.encrypted("b"); }));
+  rig.run(seconds(6));
+  rig.kernel.count(kGuard, 100);
+  rig.run(seconds(2));
+  ASSERT_EQ(rig.peer("b").dropped_bytes, 100U);
+  rig.kernel.after_each([&](const Operation& operation) {
+    EXPECT_TRUE(rig.kernel.elements().contains(kGuard)) << to_string(operation);
+  });
+}
+
+TEST_F(ReconcilerTest, OtherRulesComeUnderTheSetsThatStand) {
+  Rig rig;
+  make_guarded(rig);
+  for (const bool covered : {true, false, true}) {
+    rig.config.encryption.host_traffic = covered;
+    rig.reconciler->reconfigure(rig.config);
+    rig.run(seconds(10));
+    EXPECT_EQ(rig.kernel.ruleset()->host_traffic, covered);
+    EXPECT_EQ(rig.left_to_do(), kNothing);
+  }
+  EXPECT_EQ(rig.peer("b").dropped_bytes, 100U) << "nothing is lost, and nothing counted twice";
+  EXPECT_EQ(rig.status->repairs, 0U);
+}
+
+TEST_F(ReconcilerTest, RulesThatSomebodyElseChangedAreReplacedUnderTheSetsThatStand) {
+  Rig rig;
+  make_guarded(rig);
+  rig.kernel.spoil_rules();
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.kernel.ruleset()->fwmark, rig.config.wireguard.fwmark);
+  EXPECT_EQ(rig.repairs("nftables"), 1);
+  EXPECT_EQ(rig.peer("b").dropped_bytes, 100U);
+}
+
+TEST_F(ReconcilerTest, WhereTheRulesAloneCannotBeReplacedTheTableIsMadeAnewAtOnce) {
+  Rig rig;
+  make_guarded(rig);
+  rig.kernel.after_each({});
+  rig.kernel.fail("install-ruleset", 0, 1);
+  rig.kernel.spoil_rules();
+  rig.run(milliseconds(50));
+  EXPECT_EQ(rig.kernel.ruleset()->fwmark, rig.config.wireguard.fwmark);
+  EXPECT_TRUE(rig.kernel.elements().contains(kGuard));
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.left_to_do(), kNothing);
+  EXPECT_EQ(rig.peer("b").dropped_bytes, 100U);
+}
+
+TEST_F(ReconcilerTest, WhatNftablesLacksIsLeftOutAndSaidAndTheGuardsStand) {
+  Rig rig;
+  rig.kernel.lack({false, false, false});
+  rig.config.encryption.host_traffic = true;
+  make_guarded(rig);
+  EXPECT_EQ(rig.kernel.ruleset()->kernel_has, (NftExpressions{false, false, false}));
+  EXPECT_TRUE(rig.warns("no fib expression"));
+  EXPECT_EQ(rig.reconciler->not_ready(), "");
+  EXPECT_EQ(rig.left_to_do(), kNothing);
+}
+
+TEST_F(ReconcilerTest, ALookReadsTheCountersNow) {
+  Rig rig;
+  make_guarded(rig);
+  const auto before = rig.status->counters_read;
+  ASSERT_TRUE(before);
+  rig.clock.advance(milliseconds(10));
+  rig.kernel.count(kGuard, 10);
+  rig.pass();
+  EXPECT_EQ(rig.peer("b").dropped_bytes, 100U) << "it was not due";
+  rig.reconciler->look();
+  rig.pass();
+  EXPECT_EQ(rig.peer("b").dropped_bytes, 110U);
+  EXPECT_GT(rig.status->counters_read, before);
+  const auto last = rig.status->counters_read;
+  rig.kernel.fail("read-counters", 0, FakeDataplane::kForEver);
+  rig.clock.advance(milliseconds(10));
+  rig.reconciler->look();
+  rig.pass();
+  EXPECT_EQ(rig.status->counters_read, last) << "it says of when the counts are";
 }
 
 TEST_F(ReconcilerTest, ADeviceSetDownIsSetUpWithItsRoutes) {

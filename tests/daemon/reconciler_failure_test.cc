@@ -234,7 +234,7 @@ TEST_F(ReconcilerTest, AProblemEndsWhenItsCauseIsNotWantedAnyMore) {
 TEST_F(ReconcilerTest, AKernelWithoutNftablesStillEncrypts) {
   Rig rig;
   rig.kernel.fail("install-ruleset", 0, FakeDataplane::kForEver, ErrorCode::kUnsupported);
-  rig.kernel.fail("read-elements", 0, FakeDataplane::kForEver, ErrorCode::kUnsupported);
+  rig.kernel.fail("read-nftables", 0, FakeDataplane::kForEver, ErrorCode::kUnsupported);
   ::testing::internal::CaptureStderr();
   rig.add_peer("b", 2);
   rig.start();
@@ -253,10 +253,32 @@ TEST_F(ReconcilerTest, AKernelWithoutNftablesStillEncrypts) {
   EXPECT_LT(rig.errors("install-ruleset"), 60);
 }
 
+// Hosts are held by nftables alone, and so are sockets that are bound to a device.
+TEST_F(ReconcilerTest, WithoutNftablesAPairThatMustEncryptIsNotSaidToBeHeldClosed) {
+  Rig rig;
+  rig.config.encryption.host_traffic = true;
+  rig.kernel.fail("install-ruleset", 0, FakeDataplane::kForEver, ErrorCode::kUnsupported);
+  rig.kernel.fail("read-nftables", 0, FakeDataplane::kForEver, ErrorCode::kUnsupported);
+  NodeRecord record = node("b", 2).mode("require").record();
+  record.annotations["meshd.io/host-traffic"] = "true";
+  rig.store.put(record);
+  rig.start();
+  rig.run(seconds(20));
+  EXPECT_EQ(rig.path("b"), Path::kDrop) << "workloads are, by routes";
+  EXPECT_EQ(rig.peer("b").host_path, Path::kPlaintext);
+  EXPECT_TRUE(rig.warns("routes alone"));
+  EXPECT_THAT(rig.reconciler->not_ready(), ::testing::HasSubstr("injected"));
+  rig.kernel.stop_failing();
+  rig.run(minutes(2));
+  EXPECT_EQ(rig.peer("b").host_path, Path::kDrop);
+  EXPECT_FALSE(rig.warns("routes alone"));
+  EXPECT_EQ(rig.reconciler->not_ready(), "");
+}
+
 TEST_F(ReconcilerTest, AFailedDumpOfTheTableDoesNotMakeItAnew) {
   Rig rig;
   make_encrypted(rig);
-  rig.kernel.fail("read-elements", 0, FakeDataplane::kForEver, ErrorCode::kInterrupted);
+  rig.kernel.fail("read-nftables", 0, FakeDataplane::kForEver, ErrorCode::kInterrupted);
   rig.run(minutes(5));
   EXPECT_EQ(rig.dataplane.operations_tried, 0U);
 }

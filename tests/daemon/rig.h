@@ -29,7 +29,7 @@ class CountingDataplane final : public Dataplane {
   // All that can fail, but for the operations.
   static constexpr std::array kCalls{"ensure-device",    "remove-device",  "read-device",
                                      "read-links",       "read-addresses", "read-routes",
-                                     "read-rules",       "read-elements",  "read-counters",
+                                     "read-rules",       "read-nftables",  "read-counters",
                                      "read-link-sysctl", "lookup"};
 
   explicit CountingDataplane(Dataplane& inner) : inner_(inner) {}
@@ -64,9 +64,12 @@ class CountingDataplane final : public Dataplane {
     count("read-rules");
     return inner_.read_rules();
   }
-  Result<std::vector<NftElement>> read_elements() override {
-    count("read-elements");
-    return inner_.read_elements();
+  Result<NftContents> read_nftables(const NftSpec& wanted) override {
+    count("read-nftables");
+    return inner_.read_nftables(wanted);
+  }
+  NftExpressions nft_expressions(const NftExpressions& wanted) override {
+    return inner_.nft_expressions(wanted);
   }
   Result<std::vector<NftCounter>> read_counters() override {
     count("read-counters");

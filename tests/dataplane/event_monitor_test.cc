@@ -233,6 +233,12 @@ class NftEventTest : public EventMonitorTest {
                                   false};
     ASSERT_TRUE(elements_->apply({&change, 1}).front());
   }
+  // The kernel may tell late that the device is up, on a slow machine in the midst of a test.
+  auto nft_events() {
+    auto seen = events();
+    std::erase_if(seen, [](const auto& event) { return event.starts_with("+link"); });
+    return seen;
+  }
 
  private:
   std::optional<NftablesTable> table_;
@@ -243,19 +249,19 @@ TEST_F(NftEventTest, OurOwnChangesAreNotReported) {
   put_own("10.1.0.0/24");
   install();
   put_own("10.1.0.0/24");
-  EXPECT_THAT(events(), IsEmpty());
+  EXPECT_THAT(nft_events(), IsEmpty());
 }
 
 TEST_F(NftEventTest, OurOwnChangesAreKnownByTheirPortAndByTheProcessAlike) {
   monitor().ignore_nft_changes_of(0, 0);
   put_own("10.1.0.0/24");
-  EXPECT_THAT(events(), ElementsAre("nft")) << "the detector detects";
+  EXPECT_THAT(nft_events(), ElementsAre("nft")) << "the detector detects";
   monitor().ignore_nft_changes_of(port(), 0);
   put_own("10.2.0.0/24");
-  EXPECT_THAT(events(), IsEmpty());
+  EXPECT_THAT(nft_events(), IsEmpty());
   monitor().ignore_nft_changes_of(0, process());
   put_own("10.3.0.0/24");
-  EXPECT_THAT(events(), IsEmpty());
+  EXPECT_THAT(nft_events(), IsEmpty());
 }
 
 TEST_F(NftEventTest, OthersChangesToOurTableAreReportedOnceEach) {
@@ -265,16 +271,16 @@ TEST_F(NftEventTest, OthersChangesToOurTableAreReportedOnceEach) {
         "nft flush chain inet meshd arrives4", "nft add rule inet meshd forward accept",
         "nft add chain inet meshd more", "nft add set inet meshd more '{ type ipv4_addr; }'",
         "nft delete table inet meshd", "nft add table inet meshd", "nft flush ruleset"}) {
-    (void)events();
+    (void)nft_events();
     run(change);
-    EXPECT_THAT(events(), ElementsAre("nft")) << change;
+    EXPECT_THAT(nft_events(), ElementsAre("nft")) << change;
   }
 }
 
 TEST_F(NftEventTest, ChangesToForeignTablesAreNotReported) {
   run("nft add table ip meshd && nft add chain ip meshd c && nft add rule ip meshd c accept && "
       "nft add table inet other && nft delete table ip meshd");
-  EXPECT_THAT(events(), IsEmpty());
+  EXPECT_THAT(nft_events(), IsEmpty());
 }
 
 TEST_F(NftEventTest, ManyOfOurElementsDoNotOverrunWhenTheyArePumped) {
@@ -290,7 +296,7 @@ TEST_F(NftEventTest, ManyOfOurElementsDoNotOverrunWhenTheyArePumped) {
     for (const auto& result : elements->apply(changes)) ASSERT_TRUE(result);
     monitor().pump();
   }
-  EXPECT_THAT(events(), IsEmpty());
+  EXPECT_THAT(nft_events(), IsEmpty());
 }
 
 }  // namespace

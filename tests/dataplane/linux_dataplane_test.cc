@@ -286,7 +286,7 @@ TEST_F(LinuxDataplaneTest, AWholePlanIsApplied) {
   EXPECT_THAT(device->peers[0].allowed_ips, ElementsAre(cidr("10.2.0.0/24")));
   EXPECT_THAT(*dataplane().read_routes(kW), ElementsAre(route("10.2.0.0/24", RouteType::kUnicast)));
   EXPECT_THAT(*dataplane().read_rules(), Contains(rule));
-  EXPECT_THAT(*dataplane().read_elements(), ElementsAre(element));
+  EXPECT_THAT(dataplane().read_nftables({name(), 0x2000})->elements, ElementsAre(element));
   EXPECT_EQ(dataplane().read_counters()->size(), 1U);
   EXPECT_EQ(*dataplane().read_link_sysctl("under0", LinkSysctl::kRpFilter), 2);
   EXPECT_EQ(dataplane().lookup(ip("10.2.0.9"), 0)->oif, device->ifindex);
@@ -308,7 +308,7 @@ TEST_F(LinuxDataplaneTest, AWholePlanIsApplied) {
          {"", RemoveAddress{ip("fd01::1")}}});
   EXPECT_THAT(dataplane().read_device()->peers, IsEmpty());
   EXPECT_THAT(*dataplane().read_routes(kW), IsEmpty());
-  EXPECT_THAT(*dataplane().read_elements(), IsEmpty());
+  EXPECT_THAT(dataplane().read_nftables({name(), 0x2000})->elements, IsEmpty());
 }
 
 TEST_F(LinuxDataplaneTest, AFailedOperationHoldsBackItsNodesLaterOnesAndNobodyElses) {
@@ -361,20 +361,25 @@ TEST_F(LinuxDataplaneTest, ElementsMoveBetweenNodesWithoutAGapInOneTransaction) 
   apply({{"node-b", RemoveElement{{NftSet::kTxRequired, whole}}},
          {"node-b", PutElement{{NftSet::kTxRequired, left}}},
          {"node-c", PutElement{{NftSet::kTxRequired, right}}}});
-  EXPECT_THAT(*dataplane().read_elements(), ElementsAre(NftElement{NftSet::kTxRequired, left},
-                                                        NftElement{NftSet::kTxRequired, right}));
+  EXPECT_THAT(
+      dataplane().read_nftables({name(), 0x2000})->elements,
+      ElementsAre(NftElement{NftSet::kTxRequired, left}, NftElement{NftSet::kTxRequired, right}));
 }
 
-TEST_F(LinuxDataplaneTest, TheRulesetIsNotFoundUntilInstalledWhenChangedAndForAnotherSpec) {
-  EXPECT_EQ(dataplane().read_elements().error().code, ErrorCode::kNotFound);
-  apply({{"", InstallRuleset{{name(), 0x2000}}}});
-  EXPECT_TRUE(dataplane().read_elements());
+TEST_F(LinuxDataplaneTest, WhatIsWrongWithTheRulesetIsSaidAndItsSetsAreReadAllTheSame) {
+  const NftSpec spec{name(), 0x2000};
+  const NftElement element{NftSet::kTxRequired, {ip("10.2.0.0"), ip("10.2.0.255")}};
+  EXPECT_EQ(dataplane().read_nftables(spec).error().code, ErrorCode::kNotFound);
+  apply({{"", InstallRuleset{spec}}, {"", PutElement{element}}});
+  EXPECT_TRUE(dataplane().read_nftables(spec)->rules_are_right);
+  EXPECT_FALSE(dataplane().read_nftables({name(), 0x4000})->rules_are_right);
   run("nft flush chain inet meshd leaves4");
-  EXPECT_EQ(dataplane().read_elements().error().code, ErrorCode::kNotFound);
-  apply({{"", InstallRuleset{{name(), 0x2000}}}});
-  EXPECT_TRUE(dataplane().read_elements());
-  dataplane().expect_ruleset({name(), 0x4000});
-  EXPECT_EQ(dataplane().read_elements().error().code, ErrorCode::kNotFound);
+  EXPECT_FALSE(dataplane().read_nftables(spec)->rules_are_right);
+  EXPECT_THAT(dataplane().read_nftables(spec)->elements, ElementsAre(element));
+  apply({{"", InstallRuleset{spec, true}}});
+  EXPECT_TRUE(dataplane().read_nftables(spec)->rules_are_right);
+  EXPECT_THAT(dataplane().read_nftables(spec)->elements, ElementsAre(element));
+  EXPECT_EQ(dataplane().read_nftables({"other0", 0x2000}).error().code, ErrorCode::kNotFound);
 }
 
 TEST_F(LinuxDataplaneTest, EventsAreReadyAndOurOwnNftablesChangesAreNotAmongThem) {

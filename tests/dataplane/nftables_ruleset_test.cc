@@ -108,7 +108,7 @@ constexpr std::string_view kChains = R"(
 TEST(NftablesRuleset, TheChainsAreThese) {
   const auto ruleset = make_ruleset(kSpec);
   ASSERT_TRUE(ruleset) << ruleset.error().message;
-  EXPECT_THAT(ruleset->text, HasSubstr(std::string(kChains.substr(1))));
+  EXPECT_THAT(ruleset->chains, HasSubstr(std::string(kChains.substr(1))));
 }
 
 TEST(NftablesRuleset, WithPinsMasqueradedConnectionsKeepTheirPathUnlessEncryptionIsRequired) {
@@ -116,13 +116,12 @@ TEST(NftablesRuleset, WithPinsMasqueradedConnectionsKeepTheirPathUnlessEncryptio
   spec.pins = true;
   const auto ruleset = make_ruleset(spec);
   ASSERT_TRUE(ruleset) << ruleset.error().message;
-  EXPECT_THAT(ruleset->text,
+  EXPECT_THAT(ruleset->chains,
               HasSubstr("ct mark & 0x00001000 == 0x00001000 ip daddr != @peer_address4 ip daddr "
                         "@tx_required4 ct mark set ct mark & 0xffffefff drop"));
-  EXPECT_THAT(ruleset->text, HasSubstr("ct mark & 0x00001000 == 0x00001000 ct direction original "
-                                       "meta mark set meta mark | 0x00002000"));
-  EXPECT_EQ(parse_ruleset_tag(ruleset->tag), spec);
-  EXPECT_THAT(make_ruleset(kSpec)->text, Not(HasSubstr("ct mark")))
+  EXPECT_THAT(ruleset->chains, HasSubstr("ct mark & 0x00001000 == 0x00001000 ct direction original "
+                                         "meta mark set meta mark | 0x00002000"));
+  EXPECT_THAT(make_ruleset(kSpec)->chains, Not(HasSubstr("ct mark")))
       << "connection tracking is turned on for nobody";
 }
 
@@ -134,16 +133,55 @@ TEST(NftablesRuleset, ThePinIsOneBitBesideTheMarkAndNeverOneOfItsOwn) {
   EXPECT_EQ(pin_mark(0xffffffff), 0U);
   NftSpec spec{.device = "mesh0", .fwmark = 0xffffffff};
   spec.pins = true;
-  EXPECT_THAT(make_ruleset(spec)->text, Not(HasSubstr("ct mark")));
+  EXPECT_THAT(make_ruleset(spec)->chains, Not(HasSubstr("ct mark")));
 }
 
-TEST(NftablesRuleset, OneTransactionReplacesTheTable) {
-  EXPECT_THAT(make_ruleset(kSpec)->text,
+TEST(NftablesRuleset, OneTransactionReplacesTheTableOrItsRulesAlone) {
+  const NftRuleset ruleset = *make_ruleset(kSpec);
+  EXPECT_THAT(whole_table(ruleset),
               StartsWith("table inet meshd\ndelete table inet meshd\ntable inet meshd {\n"));
+  const auto rules = rules_alone(ruleset, {"arrives4", "theirs"});
+  ASSERT_TRUE(rules);
+  EXPECT_THAT(*rules,
+              StartsWith("flush chain inet meshd arrives4\nflush chain inet meshd theirs\n"
+                         "delete chain inet meshd arrives4\ndelete chain inet meshd theirs\n"
+                         "table inet meshd {\n\tchain arrives4 {"));
+  EXPECT_THAT(*rules, Not(HasSubstr("\tset ")));
+  for (const char* name : {"", "a b", "a;flush ruleset", "a\nb"})
+    EXPECT_FALSE(rules_alone(ruleset, {name})) << name;
+}
+
+// Whatever a kernel lacks, each guard and each counter stays; only what stands on it goes.
+TEST(NftablesRuleset, WithoutOptionalExpressionsTheGuardsAndCountersStay) {
+  NftSpec spec = host_spec();
+  spec.pins = true;
+  spec.former_ports = {51819};
+  const NftRuleset whole = *make_ruleset(spec);
+  spec.kernel_has = {false, false, false};
+  const NftRuleset bare = *make_ruleset(spec);
+  for (const char* optional :
+       {"ct mark", "ct status", "fib daddr", "fib saddr", "socket wildcard"}) {
+    EXPECT_THAT(whole.chains, HasSubstr(optional));
+    EXPECT_THAT(bare.chains, Not(HasSubstr(optional)));
+  }
+  for (const NftRuleLabel& rule : whole.rules) {
+    const bool needed = rule.comment.starts_with("guard") || rule.comment.starts_with("count") ||
+                        rule.comment.find("failsafe") != std::string::npos;
+    const bool of_pins = rule.comment.find("pinned") != std::string::npos ||
+                         rule.comment == "count: goes unencrypted, as it began";
+    if (!needed || of_pins) continue;
+    EXPECT_THAT(bare.rules, testing::Contains(rule)) << rule.chain << ": " << rule.comment;
+  }
+  EXPECT_THAT(bare.chains,
+              HasSubstr("ip daddr @peer_address4 ip saddr @own_address4 goto hosts_leave4"));
+  EXPECT_THAT(bare.chains,
+              HasSubstr("ip6 daddr @own_address6 udp dport 51819 udp dport set 51820"));
+  spec.kernel_has = {true, false, true};
+  EXPECT_THAT(make_ruleset(spec)->chains, Not(HasSubstr("ct mark"))) << "a pin needs both";
 }
 
 TEST(NftablesRuleset, EverySetIsThereOncePerFamilyAndCountsWhereItSays) {
-  const std::string text = make_ruleset(kSpec)->text;
+  const std::string text = make_ruleset(kSpec)->sets;
   for (int i = 0; i < kNftSetCount; ++i)
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
       const auto set = static_cast<NftSet>(i);
@@ -163,7 +201,7 @@ TEST(NftablesRuleset, ACountedLookupIsTheLastMatchOfItsRule) {
   NftSpec pinned = kSpec;
   pinned.pins = true;
   for (const NftSpec& spec : {kSpec, host_spec(), pinned}) {
-    const std::string text = make_ruleset(spec)->text;
+    const std::string text = make_ruleset(spec)->chains;
     for (int i = 0; i < kNftSetCount; ++i) {
       const auto set = static_cast<NftSet>(i);
       if (!nft_set_counts(set)) continue;
@@ -187,8 +225,8 @@ TEST(NftablesRuleset, ACountedLookupIsTheLastMatchOfItsRule) {
 }
 
 TEST(NftablesRuleset, HostTrafficIsGuardedButForWhatIsExempt) {
-  EXPECT_THAT(make_ruleset(kSpec)->text, Not(HasSubstr("hosts_")));
-  const std::string text = make_ruleset(host_spec())->text;
+  EXPECT_THAT(make_ruleset(kSpec)->chains, Not(HasSubstr("hosts_")));
+  const std::string text = make_ruleset(host_spec())->chains;
   for (const char* rule :
        {"ip daddr @peer_address4 fib saddr type local goto hosts_leave4",
         "ip6 saddr @peer_address6 fib daddr type local goto hosts_arrive6",
@@ -212,26 +250,30 @@ TEST(NftablesRuleset, CommentsAreUniqueWithinAChainAndShortEnoughForNft) {
   }
 }
 
-TEST(NftablesRuleset, TheTagSaysForWhichSpecAndFromWhichTextTheTableIs) {
-  for (const NftSpec& spec :
-       {kSpec, NftSpec{"we.ird-1@x", 0xffff0000}, NftSpec{"m", 1},
-        NftSpec{"mesh0", 0x2000, 51821, {51820}},
-        NftSpec{"verylongname-15", 0xffff0000, 65535, {65531, 65532, 65533, 65534}}}) {
-    const auto ruleset = make_ruleset(spec);
-    ASSERT_TRUE(ruleset);
-    EXPECT_EQ(parse_ruleset_tag(ruleset->tag), spec);
-    EXPECT_LE(ruleset->tag.size(), 127U);
-  }
-  EXPECT_NE(make_ruleset(kSpec)->tag, make_ruleset({"mesh0", 0x4000})->tag);
+TEST(NftablesRuleset, TheTagSaysWhoseTheTableIsAndOneRuleFromWhichTextTheOthersAre) {
+  const auto version = [](const NftSpec& spec) {
+    const NftRuleset ruleset = *make_ruleset(spec);
+    for (const NftRuleLabel& rule : ruleset.rules)
+      if (rule.chain == "made_from") return rule.comment;
+    return std::string();
+  };
+  EXPECT_NE(version(kSpec), "");
+  EXPECT_NE(version(kSpec), version({"mesh0", 0x4000}));
+  NftSpec other = host_spec();
+  other.failsafe.pop_back();
+  EXPECT_NE(version(host_spec()), version(other)) << "also where no comment differs";
+  EXPECT_EQ(make_ruleset(kSpec)->tag, make_ruleset(other)->tag) << "the sets are the same";
+  EXPECT_NE(make_ruleset(kSpec)->tag, make_ruleset({"mesh1", 0x2000})->tag);
+  EXPECT_LE(make_ruleset({"verylongname-15", 0xffff0000})->tag.size(), 127U);
 }
 
 TEST(NftablesRuleset, AFormerPortLeadsToTheNewOneOnceSomebodyListensThere) {
-  EXPECT_THAT(make_ruleset(kSpec)->text, Not(HasSubstr("moved_port")));
+  EXPECT_THAT(make_ruleset(kSpec)->chains, Not(HasSubstr("moved_port")));
   const auto moved = make_ruleset({"mesh0", 0x2000, 51821, {51820}});
   ASSERT_TRUE(moved);
-  EXPECT_THAT(moved->text, HasSubstr("udp dport 51820 udp dport set 51821"));
-  EXPECT_THAT(moved->text, HasSubstr("udp dport 51821 socket wildcard <= 1 accept"));
-  EXPECT_THAT(moved->text, HasSubstr("udp dport 51821 udp dport set 51820"));
+  EXPECT_THAT(moved->chains, HasSubstr("udp dport 51820 udp dport set 51821"));
+  EXPECT_THAT(moved->chains, HasSubstr("udp dport 51821 socket wildcard <= 1 accept"));
+  EXPECT_THAT(moved->chains, HasSubstr("udp dport 51821 udp dport set 51820"));
   EXPECT_FALSE(make_ruleset({"mesh0", 0x2000, 51820, {51820}})) << "a port cannot lead to itself";
 }
 
@@ -240,14 +282,6 @@ TEST(NftablesRuleset, TheMakersDeviceIsReadFromTheTagOfAnyVersion) {
   EXPECT_EQ(device_of_ruleset_tag("meshd 9 mesh7 what comes later"), "mesh7");
   for (const char* tag : {"", "meshd", "meshd 1", "meshdx 1 mesh0", "somebody 1 mesh0"})
     EXPECT_EQ(device_of_ruleset_tag(tag), std::nullopt) << tag;
-}
-
-TEST(NftablesRuleset, TagsOfOthersAndOfOtherTextsAreNotOurs) {
-  for (const char* tag :
-       {"", "meshd", "meshd 1 ", "meshd 1 mesh0", "meshd 1 mesh0 ", "meshd 1 mesh0 8192 0",
-        "meshd 1 mesh0 0x2000 0000000000000000", "meshd 2 mesh0 0x2000 0000000000000000",
-        "meshd 1 mesh0 0xfffffffff 0", "meshd 1 \" 0x2000 0"})
-    EXPECT_FALSE(parse_ruleset_tag(tag)) << tag;
 }
 
 TEST(NftablesRuleset, NamesThatNftWouldReadAsSomethingElseAreRefused) {

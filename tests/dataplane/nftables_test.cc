@@ -46,6 +46,10 @@ class NftablesTest : public test::NamespaceTest {
   NftablesTable& table() { return *table_; }
   NftablesElements& elements() { return *elements_; }
 
+  bool is_right(const NftSpec& spec) {
+    const auto right = table().check(spec);
+    return right && *right;
+  }
   void apply(const std::vector<NftElementChange>& changes) {
     for (const auto& result : elements().apply(changes))
       EXPECT_TRUE(result) << result.error().message;
@@ -86,9 +90,9 @@ class NftablesTest : public test::NamespaceTest {
 // The table
 
 TEST_F(NftablesTest, InstallsWithEverySetEmptyAndIsRecognised) {
-  const auto spec = table().check();
-  ASSERT_TRUE(spec) << spec.error().message;
-  EXPECT_EQ(*spec, kSpec);
+  const auto right = table().check(kSpec);
+  ASSERT_TRUE(right) << right.error().message;
+  EXPECT_TRUE(*right);
   EXPECT_THAT(read(), IsEmpty());
   const std::string listed = run("nft list table inet meshd");
   for (int set = 0; set < kNftSetCount; ++set)
@@ -102,36 +106,69 @@ TEST_F(NftablesTest, InstallingAgainReplacesTheTableAndLeavesForeignTablesAlone)
       "nft add rule ip others mine tcp dport 22 counter accept");
   const std::string before = run("nft -s list table ip others");
   put(element(NftSet::kOwn, "10.1.0.0", "10.1.0.255"));
-  ASSERT_TRUE(table().install({.device = "mesh1", .fwmark = 0x4000}));
-  EXPECT_EQ(table().check()->device, "mesh1");
+  const NftSpec other{.device = "mesh1", .fwmark = 0x4000};
+  ASSERT_TRUE(table().install(other));
+  EXPECT_TRUE(is_right(other));
   EXPECT_THAT(read(), IsEmpty());
   EXPECT_EQ(run("nft -s list table ip others"), before);
 }
 
 TEST_F(NftablesTest, AMissingTableIsNotFound) {
   run("nft flush ruleset");
-  const auto spec = table().check();
-  ASSERT_FALSE(spec);
-  EXPECT_EQ(spec.error().code, ErrorCode::kNotFound);
+  const auto right = table().check(kSpec);
+  ASSERT_FALSE(right);
+  EXPECT_EQ(right.error().code, ErrorCode::kNotFound);
   const auto found = elements().read();
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(table().install(kSpec, true).error().code, ErrorCode::kNotFound);
 }
 
-TEST_F(NftablesTest, ATableThatOthersChangedIsNotFoundUntilInstalledAgain) {
+// What others do to the rules is put right while the guards' elements, and what they counted, stay.
+TEST_F(NftablesTest, RulesThatOthersChangedAreReplacedUnderTheSetsAsTheyAre) {
+  const NftElement one = element(NftSet::kTxRequired, "10.2.0.0", "10.2.0.255");
+  put(one);
   for (const char* change :
        {"nft flush chain inet meshd arrives4", "nft add rule inet meshd forward accept",
         "nft insert rule inet meshd leaves6 return", "nft flush table inet meshd",
-        "nft delete table inet meshd; nft add table inet meshd",
+        "nft 'table inet meshd { chain mine { type filter hook input priority 0; counter; jump "
+        "leaves4; }; }'",
         "nft delete rule inet meshd output handle $(nft -a list chain inet meshd output | grep -o "
         "'handle [0-9]*' | tail -1 | cut -d' ' -f2)"}) {
-    ASSERT_TRUE(table().install(kSpec));
-    ASSERT_TRUE(table().check());
+    ASSERT_TRUE(is_right(kSpec)) << change;
     run(change);
-    const auto spec = table().check();
-    ASSERT_FALSE(spec) << change;
-    EXPECT_EQ(spec.error().code, ErrorCode::kNotFound) << change;
+    const auto right = table().check(kSpec);
+    ASSERT_TRUE(right) << right.error().message;
+    EXPECT_FALSE(*right) << change;
+    const auto installed = table().install(kSpec, true);
+    ASSERT_TRUE(installed) << change << ": " << installed.error().message;
+    EXPECT_THAT(read(), ElementsAre(one)) << change;
   }
+  EXPECT_TRUE(is_right(kSpec));
+}
+
+TEST_F(NftablesTest, EveryTextFollowsEveryOtherUnderTheSameSets) {
+  NftSpec pinned = kSpec;
+  pinned.pins = true;
+  NftSpec hosts = kSpec;
+  hosts.listen_port = 51820;
+  hosts.host_traffic = true;
+  hosts.failsafe = default_failsafe_ports();
+  NftSpec bare = hosts;
+  bare.pins = true;
+  bare.former_ports = {51819};
+  bare.kernel_has = {false, false, false};
+  const NftElement one = element(NftSet::kTxRequired, "10.2.0.0", "10.2.0.255");
+  put(one);
+  for (const NftSpec& from : {kSpec, pinned, hosts, bare, {"mesh0", 0x4000, 51821, {51820}}})
+    for (const NftSpec& to : {kSpec, pinned, hosts, bare}) {
+      ASSERT_TRUE(table().install(from, true));
+      EXPECT_EQ(is_right(to), from == to);
+      const auto installed = table().install(to, true);
+      ASSERT_TRUE(installed) << installed.error().message;
+      EXPECT_TRUE(is_right(to));
+    }
+  EXPECT_THAT(read(), ElementsAre(one));
 }
 
 TEST_F(NftablesTest, ATableOfSomebodyElsesIsNotOurs) {
@@ -139,8 +176,18 @@ TEST_F(NftablesTest, ATableOfSomebodyElsesIsNotOurs) {
                               "comment \"meshd 9 whatever\";", "comment \"other\";"}) {
     run("nft delete table inet meshd");
     run(fmt::format("nft 'table inet meshd {{ {} }}'", comment));
-    EXPECT_FALSE(table().check()) << comment;
+    EXPECT_EQ(table().check(kSpec).error().code, ErrorCode::kNotFound) << comment;
+    EXPECT_EQ(table().install(kSpec, true).error().code, ErrorCode::kNotFound) << comment;
   }
+}
+
+TEST_F(NftablesTest, TheKernelIsAskedForWhatItMayLackAndKeepsNothingOfTheQuestion) {
+  const std::string before = run("nft list ruleset");
+  EXPECT_EQ(table().probe({true, true, true}), (NftExpressions{true, true, true}))
+      << "this kernel has them all";
+  EXPECT_TRUE(table().takes("accept"));
+  EXPECT_FALSE(table().takes("accept\njump nowhere")) << "as of what the kernel does not know";
+  EXPECT_EQ(run("nft list ruleset"), before);
 }
 
 // Elements
@@ -317,6 +364,9 @@ TEST_F(NftablesTest, TwentyThousandElements) {
   apply(changes);
   const double put_ms = took(start);
   start = Clock::now();
+  ASSERT_TRUE(table().install({.device = "mesh0", .fwmark = 0x4000}, true));
+  const double rules_ms = took(start);
+  start = Clock::now();
   EXPECT_EQ(elements().read_counters()->size(), changes.size());
   const double read_ms = took(start);
   const NftElement one = element(NftSet::kTxPlaintext, "10.200.0.0", "10.200.0.255");
@@ -330,9 +380,10 @@ TEST_F(NftablesTest, TwentyThousandElements) {
   const double remove_ms = took(start);
   EXPECT_THAT(read(), IsEmpty());
   std::cout << fmt::format(
-      "20,000 elements: put {:.0f} ms, read with counters {:.0f} ms, one more {:.2f} ms, remove "
-      "{:.0f} ms\n",
-      put_ms, read_ms, one_ms, remove_ms);
+      "20,000 elements: put {:.0f} ms, other rules under them {:.0f} ms, read with counters {:.0f} "
+      "ms, "
+      "one more {:.2f} ms, remove {:.0f} ms\n",
+      put_ms, rules_ms, read_ms, one_ms, remove_ms);
 }
 
 }  // namespace

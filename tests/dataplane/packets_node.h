@@ -59,9 +59,11 @@ class PacketsTest : public NamespaceTest, public testing::WithParamInterface<Fam
   void install(const NftSpec& spec) {
     const auto installed = table_->install(spec);
     ASSERT_TRUE(installed) << installed.error().message;
-    ASSERT_TRUE(table_->check(spec)) << "the kernel has what was installed";
+    const auto right = table_->check(spec);
+    ASSERT_TRUE(right && *right) << "the kernel has what was installed";
     fill_sets();
   }
+  NftablesTable& table() { return *table_; }
 
   static bool v4() { return GetParam() == Family::kIpv4; }
   static IpAddress node() { return ip(v4() ? "192.0.2.1" : "2001:db8::1"); }
@@ -132,6 +134,7 @@ class PacketsTest : public NamespaceTest, public testing::WithParamInterface<Fam
   }
 
   Rtnetlink& rtnetlink() { return *route_; }
+  NetworkNamespace& node_ns() { return *node_; }
   NetworkNamespace& peer_ns() { return *peer_; }
   NetworkNamespace& work_ns() { return *work_; }
   NetworkNamespace& outside_ns() { return *outside_; }

@@ -108,10 +108,10 @@ Result<std::vector<Rule>> FakeDataplane::read_rules() {
   return std::vector<Rule>(rules_.begin(), rules_.end());
 }
 
-Result<std::vector<NftElement>> FakeDataplane::read_elements() {
-  if (auto error = fault("read-elements", false)) return *error;
+Result<NftContents> FakeDataplane::read_nftables(const NftSpec& wanted) {
+  if (auto error = fault("read-nftables", false)) return *error;
   if (!ruleset_) return gone("table inet meshd");
-  return std::vector<NftElement>(elements_.begin(), elements_.end());
+  return NftContents{{elements_.begin(), elements_.end()}, ruleset_ == wanted};
 }
 
 Result<std::vector<NftCounter>> FakeDataplane::read_counters() {
@@ -222,7 +222,9 @@ struct FakeDataplane::Execute {
     return {};
   }
   Result<void> operator()(const InstallRuleset& act) const {
+    if (act.keep_sets && !kernel.ruleset_) return gone("table inet meshd");
     kernel.ruleset_ = act.spec;
+    if (act.keep_sets) return {};
     kernel.elements_.clear();
     kernel.counters_.clear();
     return {};
@@ -493,6 +495,11 @@ void FakeDataplane::remove_allowed_ip(const Cidr& cidr) {
   if (found == allowed_.end()) return;
   std::erase(peers_.at(found->second).allowed_ips, cidr);
   allowed_.erase(found);
+}
+
+void FakeDataplane::spoil_rules() {
+  ruleset_->fwmark = ~ruleset_->fwmark;
+  event(NftEvent{});
 }
 
 void FakeDataplane::flush_ruleset() {

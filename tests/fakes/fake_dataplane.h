@@ -36,7 +36,8 @@ class FakeDataplane final : public Dataplane {
   Result<std::vector<LocalAddress>> read_addresses() override;
   Result<std::vector<Route>> read_routes(std::uint32_t table) override;
   Result<std::vector<Rule>> read_rules() override;
-  Result<std::vector<NftElement>> read_elements() override;
+  Result<NftContents> read_nftables(const NftSpec& wanted) override;
+  NftExpressions nft_expressions(const NftExpressions&) override { return nft_expressions_; }
   Result<std::vector<NftCounter>> read_counters() override;
   Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) override;
   Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) override;
@@ -49,7 +50,7 @@ class FakeDataplane final : public Dataplane {
   static constexpr int kForEver = std::numeric_limits<int>::max();
   // The next operation or dump of this kind fails, `times` times, after `skip` that do not. Kinds:
   // those of name_of(Act), "ensure-device", "read-device", "read-links", "read-addresses",
-  // "read-routes", "read-rules", "read-elements", "read-counters", "read-link-sysctl", "lookup",
+  // "read-routes", "read-rules", "read-nftables", "read-counters", "read-link-sysctl", "lookup",
   // "remove-device"; "" for every operation (not the dumps).
   void fail(std::string kind, int skip = 0, int times = 1, ErrorCode code = ErrorCode::kIo);
   void stop_failing() { faults_.clear(); }
@@ -105,6 +106,8 @@ class FakeDataplane final : public Dataplane {
   void remove_peer(const PublicKey& key);
   void remove_allowed_ip(const Cidr& cidr);
   void flush_ruleset();
+  void spoil_rules();  // of the ruleset: its sets stay
+  void lack(NftExpressions has) { nft_expressions_ = has; }
   void lose_events();  // what waits is gone, and an overrun says so
 
  private:
@@ -146,6 +149,7 @@ class FakeDataplane final : public Dataplane {
   std::map<RouteKey, Route> routes_;
   std::set<Rule> rules_;
   std::optional<NftSpec> ruleset_;
+  NftExpressions nft_expressions_;
   std::set<NftElement> elements_;
   std::map<NftElement, NftCounter> counters_;
   std::map<std::string, std::array<int, kLinkSysctlCount>> link_sysctls_;  // index: LinkSysctl

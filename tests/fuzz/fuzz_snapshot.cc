@@ -19,11 +19,13 @@ void check_snapshot(std::string_view text) {
     record.problems.clear();
     node.record = std::make_shared<const StoreEntry>(std::move(record));
   }
+  if (Snapshot& whole = *read; whole.own) whole.own->problems.clear();
   const auto again = parse_snapshot(format_snapshot(*read), "again");
   require(again.has_value(), "what was read can be written and read again");
   require(again->store == read->store && again->written == read->written &&
               again->nodes == read->nodes && again->policies == read->policies &&
-              again->own_labels == read->own_labels && again->problems.empty(),
+              again->own_labels == read->own_labels && again->own == read->own &&
+              again->problems.empty(),
           "and is the same then");
 }
 

@@ -186,7 +186,8 @@ TEST_F(Infrastructure, TwoLabsAtOnceDoNotDisturbEachOther) {
   Lab& lab = make({.id = {}, .nodes = numbered_nodes(2)});
   EXPECT_TRUE(sweep_labs().empty());
   EXPECT_THAT(ids_of_labs(), Contains(other.id()));
-  EXPECT_TRUE(lab[0].workload().reaches(lab[1].workload().address(Family::kIpv6)));
+  const IpAddress target = lab[1].workload().address(Family::kIpv6);
+  EXPECT_TRUE(wait_until([&] { return lab[0].workload().reaches(target); }, milliseconds(5000)));
   EXPECT_TRUE(other.diagnosis().find("node-b") != std::string::npos);
 }
 

@@ -35,6 +35,12 @@ Snapshot sample() {
   snapshot.nodes[0].proven = key(2);
   snapshot.nodes[1].gone = true;
   snapshot.own_labels = {{"role", "web \"quoted\"\n"}, {"empty", ""}};
+  snapshot.own = NodeRecord{"node-a",
+                            {ip("192.0.2.1"), ip("2001:db8::1")},
+                            {cidr("10.1.0.0/24"), cidr("fd00:1::/64")},
+                            {},
+                            {},
+                            {}};
   snapshot.policies = {{"databases", 100, "role == \"db\"", "all()", PolicyAction::kRequire}};
   snapshot.nodes[1].memory = {
       key(3), Downgrade{WallTime(std::chrono::seconds(1'780'000'000)), Reason::kNoRecord, false}};
@@ -71,6 +77,7 @@ TEST(SnapshotText, GivesBackWhatWasWritten) {
   EXPECT_EQ(read->nodes, written.nodes);
   EXPECT_EQ(read->policies, written.policies);
   EXPECT_EQ(read->own_labels, written.own_labels);
+  EXPECT_EQ(read->own, written.own);
   EXPECT_TRUE(read->problems.empty());
 }
 
@@ -130,7 +137,7 @@ TEST(SnapshotText, ARecordThatThisMeshdCannotTakeCostsItselfOnly) {
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->nodes, sample().nodes);
   ASSERT_EQ(read->problems.size(), 1U);
-  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:10"));
+  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:11"));
 }
 
 TEST(SnapshotText, APolicyThatThisMeshdCannotTakeCostsItselfOnly) {
@@ -139,7 +146,7 @@ TEST(SnapshotText, APolicyThatThisMeshdCannotTakeCostsItselfOnly) {
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->policies, sample().policies);
   ASSERT_EQ(read->problems.size(), 1U);
-  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:10"));
+  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:11"));
 }
 
 TEST(SnapshotText, WhatMeshdWouldNotWriteIsRefusedThoughTheChecksumIsRight) {
@@ -148,7 +155,7 @@ TEST(SnapshotText, WhatMeshdWouldNotWriteIsRefusedThoughTheChecksumIsRight) {
   };
   EXPECT_THAT(add("node node-b - here {\"name\": \"node-b\"}"), HasSubstr("second record"));
   EXPECT_THAT(add("policy databases {}"), HasSubstr("second policy"));
-  EXPECT_THAT(add("node e KEY here {\"name\": \"e\"}"), HasSubstr("line 10"));
+  EXPECT_THAT(add("node e KEY here {\"name\": \"e\"}"), HasSubstr("line 11"));
   EXPECT_NE(add("store {"), "");
   EXPECT_THAT(add("store {\"written\": \"soon\"}"), HasSubstr("no time"));
   EXPECT_THAT(add("store {\"written\": \"99999999999\"}"), HasSubstr("no time"));
