@@ -67,12 +67,12 @@ EtcdWatch::News EtcdWatch::take() {
 
 void EtcdWatch::run() {
   const auto stream = client_.watch_stub().Watch(&context_);
-  bool going = stream->Write(request_);
-  while (going) {
-    etcdserverpb::WatchResponse response;
-    going = stream->Read(&response) && keep(std::move(response));
-  }
-  context_.TryCancel();
+  etcdserverpb::WatchResponse response;
+  bool kept = stream->Write(request_);
+  const bool begun = kept;
+  while (kept && stream->Read(&response)) kept = keep(std::exchange(response, {}));
+  // A stream that ended by itself has a reason of its own, which this would replace.
+  if (begun && !kept) context_.TryCancel();
   const grpc::Status status = stream->Finish();
   const Error error = to_etcd_error(status, client_.endpoint(), options_);
   end({error, error.code == ErrorCode::kInvalid});
