@@ -56,6 +56,9 @@ struct StoreUpdate {
   std::vector<StoreChange> changes = {};
   std::vector<PolicyChange> policies = {};
   std::vector<LivenessChange> liveness = {};  // empty in stores without one
+  // How it is known that the store holds an earlier state than what was told before, or is another
+  // one: it was emptied, or restored from a backup. "": nothing says so.
+  std::string went_back = {};
 };
 
 class NodeStore {

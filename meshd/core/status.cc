@@ -68,11 +68,12 @@ class Fields {
     out = value->get<T>();
   }
 
-  void read(const char* name, std::optional<std::uint32_t>& out) {
-    std::uint32_t number = 0;
+  template <class T>
+  void read(const char* name, std::optional<T>& out) {
     if (find(name) == nullptr) return;
-    read(name, number);
-    out = number;
+    T value{};
+    read(name, value);
+    out = value;
   }
 
   void read(const char* name, std::vector<std::string>& out) {
@@ -209,6 +210,19 @@ Json downgrade_or_null(const std::optional<Downgrade>& downgrade) {
           {"allowed", downgrade->allowed}};
 }
 
+StoreWentBack read_went_back(const Json& object, Result<void>& outcome) {
+  StoreWentBack went_back;
+  Fields fields(object, "store.wentBack", outcome);
+  fields.read("at", went_back.at, parse_time);
+  fields.read("why", went_back.why);
+  return went_back;
+}
+
+Json went_back_or_null(const std::optional<StoreWentBack>& went_back) {
+  if (!went_back) return nullptr;
+  return {{"at", format_time(went_back->at)}, {"why", went_back->why}};
+}
+
 PeerStatus read_peer(const Json& object, const std::string& place, Result<void>& outcome) {
   PeerStatus peer;
   Fields fields(object, place, outcome);
@@ -236,6 +250,8 @@ PeerStatus read_peer(const Json& object, const std::string& place, Result<void>&
   fields.read_list("addresses", peer.addresses, IpAddress::parse);
   fields.read_list("cidrs", peer.cidrs, Cidr::parse);
   fields.read("labels", peer.labels);
+  fields.read("alive", peer.alive);
+  fields.read("silentSince", peer.silent_since, parse_time);
   fields.read("lastHandshake", peer.last_handshake, parse_time);
   fields.read("rxBytes", peer.rx_bytes);
   fields.read("txBytes", peer.tx_bytes);
@@ -271,6 +287,8 @@ StoreStatus read_store(const Json& object, Result<void>& outcome) {
   fields.read("lastChange", store.last_change, parse_time);
   fields.read("error", store.error);
   fields.read("snapshot", store.snapshot, parse_time);
+  if (const Json* went_back = fields.find("wentBack"))
+    store.went_back = read_went_back(*went_back, outcome);
   return store;
 }
 
@@ -398,6 +416,8 @@ Json to_json(const PeerStatus& peer) {
           {"publicKey", peer.public_key ? peer.public_key->to_base64() : ""},
           {"endpoint", peer.endpoint ? peer.endpoint->to_string() : ""},
           {"cidrs", strings(peer.cidrs)},
+          {"alive", peer.alive ? Json(*peer.alive) : Json()},
+          {"silentSince", time_or_null(peer.silent_since)},
           {"lastHandshake", time_or_null(peer.last_handshake)},
           {"rxBytes", peer.rx_bytes},
           {"txBytes", peer.tx_bytes},
@@ -460,7 +480,8 @@ Json to_json(const Status& status) {
         {"inSync", status.store.in_sync},
         {"lastChange", time_or_null(status.store.last_change)},
         {"error", status.store.error},
-        {"snapshot", time_or_null(status.store.snapshot)}}},
+        {"snapshot", time_or_null(status.store.snapshot)},
+        {"wentBack", went_back_or_null(status.store.went_back)}}},
       {"summary", summary_of(status)},
       {"repairs", status.repairs},
       {"drain", {{"phase", to_string(status.drain.phase)}, {"waitsFor", status.drain.waits_for}}},

@@ -47,6 +47,9 @@ struct PeerStatus {
   std::vector<IpAddress> addresses;
   std::vector<Cidr> cidrs;
   std::map<std::string, std::string> labels;
+  // Whether it gives signs of life in the store, and since when not; empty: the store does not say.
+  std::optional<bool> alive;
+  std::optional<WallTime> silent_since;
   std::optional<WallTime> last_handshake;
   // Through WireGuard: bytes as WireGuard counts them (handshakes and keepalives too), packets of
   // those inside. All counts only grow, also over restarts.
@@ -78,6 +81,14 @@ struct PeerStatus {
   friend bool operator==(const PeerStatus&, const PeerStatus&) = default;
 };
 
+// The store was emptied, or restored from a backup, while this daemon ran.
+struct StoreWentBack {
+  WallTime at{};    // when it was seen, the last time
+  std::string why;  // how it is known
+
+  friend bool operator==(const StoreWentBack&, const StoreWentBack&) = default;
+};
+
 struct StoreStatus {
   std::string type;
   bool in_sync = false;
@@ -86,6 +97,7 @@ struct StoreStatus {
   // When the records in force were written down, if they are those of an earlier run: the store has
   // not answered since the start.
   std::optional<WallTime> snapshot;
+  std::optional<StoreWentBack> went_back = {};
 
   friend bool operator==(const StoreStatus&, const StoreStatus&) = default;
 };

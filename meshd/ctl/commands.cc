@@ -66,6 +66,8 @@ struct NodeLine {
   std::vector<IpAddress> addresses;
   std::vector<Cidr> cidrs;
   std::string message;
+  std::optional<bool> alive = {};  // as the store says; empty: it does not
+  std::optional<WallTime> silent_since = {};
 };
 
 std::string_view record_of(const PeerStatus& peer) {
@@ -80,7 +82,7 @@ std::vector<NodeLine> node_lines(const Status& status) {
   for (const PeerStatus& peer : status.peers) {
     const std::string_view record = record_of(peer);
     lines.push_back({peer.node, record, peer.addresses, peer.cidrs,
-                     record == "ok" ? "" : reason_in_words(peer)});
+                     record == "ok" ? "" : reason_in_words(peer), peer.alive, peer.silent_since});
   }
   for (const RefusedRecord& refused : status.refused_records)
     lines.push_back({refused.node, "refused", {}, {}, refused.message});
@@ -95,11 +97,20 @@ std::vector<std::string> texts_of(const std::vector<T>& values) {
   return texts;
 }
 
-std::string nodes_table(const std::vector<NodeLine>& lines) {
-  std::vector<std::vector<std::string>> rows{{"NODE", "RECORD", "ADDRESSES", "CIDRS", "MESSAGE"}};
+std::string alive_in_words(const NodeLine& line, WallTime now) {
+  if (!line.alive) return "-";
+  if (*line.alive) return "yes";
+  // A mark of the future is one whose time nobody can read.
+  const bool known = line.silent_since && *line.silent_since <= now;
+  return known ? "until " + format_age(line.silent_since, now) : "no";
+}
+
+std::string nodes_table(const std::vector<NodeLine>& lines, WallTime now) {
+  std::vector<std::vector<std::string>> rows{
+      {"NODE", "RECORD", "ALIVE", "ADDRESSES", "CIDRS", "MESSAGE"}};
   const auto dash = [](std::string text) { return text.empty() ? "-" : text; };
   for (const NodeLine& line : lines)
-    rows.push_back({escape_controls(line.node), std::string(line.record),
+    rows.push_back({escape_controls(line.node), std::string(line.record), alive_in_words(line, now),
                     dash(fmt::format("{}", fmt::join(texts_of(line.addresses), ","))),
                     dash(fmt::format("{}", fmt::join(texts_of(line.cidrs), ","))),
                     dash(escape_controls(line.message))});
@@ -109,11 +120,14 @@ std::string nodes_table(const std::vector<NodeLine>& lines) {
 Json nodes_document(const std::vector<NodeLine>& lines) {
   Json nodes = Json::array();
   for (const NodeLine& line : lines)
-    nodes.push_back({{"node", line.node},
-                     {"record", line.record},
-                     {"addresses", texts_of(line.addresses)},
-                     {"cidrs", texts_of(line.cidrs)},
-                     {"message", line.message}});
+    nodes.push_back(
+        {{"node", line.node},
+         {"record", line.record},
+         {"alive", line.alive ? Json(*line.alive) : Json()},
+         {"silentSince", line.silent_since ? Json(format_time(*line.silent_since)) : Json()},
+         {"addresses", texts_of(line.addresses)},
+         {"cidrs", texts_of(line.cidrs)},
+         {"message", line.message}});
   return nodes;
 }
 
@@ -173,7 +187,7 @@ Result<ExitCode> show_nodes(const Client& client, const std::string& output) {
   if (!fetched) return fetched.error();
   const std::vector<NodeLine> lines = node_lines(fetched->status);
   if (is_document(output)) return finish(as_document(nodes_document(lines), output));
-  if (output == "table") return finish(nodes_table(lines));
+  if (output == "table") return finish(nodes_table(lines, std::chrono::system_clock::now()));
   std::string names;
   for (const NodeLine& line : lines) names += escape_controls(line.node) + "\n";
   return finish(names);

@@ -195,7 +195,13 @@ struct Metrics::Parts {
                          .Name("meshd_store_events_total")
                          .Help("Changes of records that the store delivered.")
                          .Register(registry)
-                         .Add({})) {}
+                         .Add({})),
+        store_went_back(prometheus::BuildCounter()
+                            .Name("meshd_store_went_back_total")
+                            .Help("How often the store held an earlier state than before: emptied, "
+                                  "or restored from a backup.")
+                            .Register(registry)
+                            .Add({})) {}
 
   StatusSource status;
   const Clock& clock;
@@ -206,6 +212,7 @@ struct Metrics::Parts {
   prometheus::Counter& operations;
   prometheus::Family<prometheus::Counter>& downgrades;
   prometheus::Counter& store_events;
+  prometheus::Counter& store_went_back;
 };
 
 Metrics::Metrics(StatusSource status, const Clock& clock)
@@ -236,6 +243,8 @@ void Metrics::count_operations(std::size_t operations) {
 void Metrics::count_store_events(std::size_t changes) {
   parts_->store_events.Increment(static_cast<double>(changes));
 }
+
+void Metrics::count_store_went_back() { parts_->store_went_back.Increment(); }
 
 std::string Metrics::render() const {
   std::vector<MetricFamily> families = parts_->registry.Collect();

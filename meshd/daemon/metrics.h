@@ -29,6 +29,7 @@ class Metrics {
   void count_repair(std::string_view object);    // "route", "peer", "device"…
   void count_operations(std::size_t operations);
   void count_store_events(std::size_t changes);
+  void count_store_went_back();
   void count_downgrade(std::string_view cause);  // a peer that was encrypted is so no more
 
   std::string render() const;

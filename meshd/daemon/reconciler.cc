@@ -88,6 +88,7 @@ void Reconciler::on_store_update(const StoreUpdate& update) {
     }
   }
   if (!update.error.empty() && update.error != store_error_) metrics_.count_error("store");
+  if (!update.went_back.empty()) note_went_back(update.went_back, now.wall);
   store_seen_ = true;
   store_in_sync_ = update.in_sync;
   store_error_ = update.error;
@@ -97,6 +98,15 @@ void Reconciler::on_store_update(const StoreUpdate& update) {
   } else {
     problems_.clear("store");
   }
+}
+
+// What is gone by that is gone: owners put their records back, and a peer that does not is treated
+// as one whose record vanished. But whoever has to find out why is told.
+void Reconciler::note_went_back(const std::string& why, WallTime now) {
+  log::warn("the store went back: it was emptied, restored from a backup, or is another",
+            {{"reason", why}});
+  store_went_back_ = StoreWentBack{now, why};
+  metrics_.count_store_went_back();
 }
 
 bool Reconciler::on_kernel_events() {

@@ -111,6 +111,7 @@ class Reconciler {
   void note_results(const Plan& plan, const std::vector<Result<void>>& results, Instant now);
   void keep_own_record(Instant now);
   void forget_silent_nodes(Instant now);
+  void note_went_back(const std::string& why, WallTime now);
   bool record_may_change(Instant now) const;
   void report(Instant now);
   std::string why_not_ready() const;
@@ -160,6 +161,7 @@ class Reconciler {
   bool store_in_sync_ = false;
   std::string store_error_;
   std::optional<WallTime> store_changed_;
+  std::optional<StoreWentBack> store_went_back_;
   std::string not_ready_ = "the first pass is not done";
   ReportPace report_pace_;
   std::uint64_t problems_reported_ = 0;

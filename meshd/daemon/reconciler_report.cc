@@ -89,20 +89,24 @@ void Reconciler::make_report(Instant now) {
   // Before the store has answered, who is not among the peers may be yet.
   if (model_.store_answered()) kernel_.traffic().keep_only(nodes);
   diversions_.look(model_, kernel_.mirror(), kernel_.traffic(), now.monotonic);
+  const StoreStatus store{std::string(to_string(config_.store.type)),
+                          store_in_sync_,
+                          store_changed_,
+                          store_error_,
+                          snapshots_.in_force(),
+                          store_went_back_};
   ReportInputs inputs{config_,
                       model_,
                       kernel_.mirror(),
                       kernel_.traffic(),
                       device_.choice().reason,
-                      {},
+                      store,
                       drift_.repairs(),
                       now.wall,
                       options_.key_created,
                       error(now.monotonic),
                       problems_.messages(),
                       options_.version};
-  inputs.store = {std::string(to_string(config_.store.type)), store_in_sync_, store_changed_,
-                  store_error_, snapshots_.in_force()};
   inputs.counters_read = counters_read_;
   inputs.drain = drain_.status(model_, store_in_sync_, now.monotonic);
   inputs.diverted = diversions_.nodes();
@@ -112,6 +116,7 @@ void Reconciler::make_report(Instant now) {
   for (std::string& warning : left_out_of(desired_.device().nft))
     inputs.warnings.push_back(std::move(warning));
   inputs.paths = options_.paths;
+  inputs.silent_nodes = &silent_nodes_;
   options_.report(std::make_shared<const Status>(make_status(inputs)));
 }
 

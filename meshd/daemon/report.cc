@@ -5,6 +5,8 @@
 namespace mesh {
 namespace {
 
+constexpr Duration kWentBackWarning = std::chrono::hours(1);
+
 // What the peer itself says of its lack of WireGuard, behind our own words for it.
 std::string detail_of(const Peer& peer) {
   const Decision& decision = peer.decision();
@@ -30,6 +32,13 @@ std::optional<Backend> published_backend(const Announcement& announcement) {
   if (announcement.support == to_string(Backend::kKernel)) return Backend::kKernel;
   if (announcement.support == to_string(Backend::kUserspace)) return Backend::kUserspace;
   return std::nullopt;
+}
+
+void add_liveness(PeerStatus& status, const SilentNodes* silent_nodes) {
+  const auto* told = silent_nodes == nullptr ? nullptr : silent_nodes->told(status.node);
+  if (told == nullptr) return;
+  status.alive = !told->has_value();
+  status.silent_since = *told;
 }
 
 void add_tunnel(PeerStatus& status, const Peer& peer, const ReportInputs& inputs) {
@@ -119,6 +128,14 @@ void warn_of_large_workload_links(Status& status, const ReportInputs& inputs) {
       largest->name, mtu));
 }
 
+// What an operator has to look at, and need not for ever.
+void warn_of_store_that_went_back(Status& status, WallTime now) {
+  const auto& went_back = status.store.went_back;
+  if (!went_back || now - went_back->at > kWentBackWarning) return;
+  status.warnings.push_back(
+      fmt::format("the store went back at {}: {}", format_time(went_back->at), went_back->why));
+}
+
 // The rules turn the tables on: without them nothing that was decided happens.
 bool rules_stand(const ReportInputs& inputs) {
   const std::vector<Rule> rules = desired_device(inputs.model.local(), true).rules;
@@ -169,6 +186,7 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
     status.detail +=
         "; it was encrypted, and becoming less is not allowed here "
         "(encryption.allowWithdrawal): `meshctl allow-plaintext` lifts that";
+  add_liveness(status, inputs.silent_nodes);
   add_tunnel(status, peer, inputs);
   add_mtu(status, node, peer, inputs);
   add_counts(status, inputs.traffic);
@@ -238,6 +256,7 @@ Status make_status(const ReportInputs& inputs) {
                       "(`ip rule`), and for sockets that are bound to a device",
                       leak->second));
   }
+  warn_of_store_that_went_back(status, inputs.now);
   warn_of_large_workload_links(status, inputs);
   return status;
 }

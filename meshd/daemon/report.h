@@ -11,6 +11,7 @@
 #include "core/status.h"
 #include "meshd/daemon/config.h"
 #include "meshd/daemon/path_prober.h"
+#include "meshd/daemon/silent_nodes.h"
 #include "meshd/daemon/traffic.h"
 
 namespace mesh {
@@ -34,6 +35,7 @@ struct ReportInputs {
   // Nodes to which bytes leave unencrypted although they are sent to through WireGuard.
   std::map<std::string, std::uint64_t> leaking = {};
   const PathProber* paths = nullptr;
+  const SilentNodes* silent_nodes = nullptr;
 };
 
 Status make_status(const ReportInputs& inputs);

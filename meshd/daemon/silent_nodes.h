@@ -29,6 +29,13 @@ class SilentNodes {
 
   void on_store_update(const StoreUpdate& update);
 
+  // What the store says of a node: "alive", or since when it is not; nothing of most nodes of most
+  // stores.
+  const std::optional<WallTime>* told(const std::string& node) const {
+    const auto found = told_.find(node);
+    return found == told_.end() ? nullptr : &found->second;
+  }
+
   struct Acts {
     std::vector<std::string> ask;     // send a keepalive: it starts a handshake where one is due
     std::vector<std::string> forget;  // ask the store to remove the record

@@ -82,6 +82,10 @@ TEST(StatusJson, ReadsBackWhatItWrote) {
   status.refused_records = {{"node-x", "nodes/node-x.yaml: line 3: not a mapping"}};
   status.peers[0].endpoint = Endpoint::parse("[2001:db8::2]:51820").value();
   status.peers[0].mode = Mode::kRequire;
+  status.peers[0].alive = true;
+  status.peers[2].alive = false;
+  status.peers[2].silent_since = at("2026-11-22T12:00:00Z");
+  status.store.went_back = StoreWentBack{at("2026-11-22T14:59:00Z"), "etcd is at revision 1"};
   const auto read = status_from_json(to_json_text(status, 2));
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(*read, status);

@@ -232,16 +232,25 @@ TEST_F(Meshctl, NodesListsMineTheGoodAndTheRefused) {
   Status status = test::sample_status();
   status.refused_records = {{"node-x", "line 3: not a mapping"}};
   status.peers[2].reason = Reason::kInvalidRecord;
+  status.peers[0].alive = true;
+  status.peers[2].alive = false;
+  status.peers[2].silent_since = std::chrono::system_clock::now() - std::chrono::hours(3);
   backend_.set_status(status);
   const Outcome outcome = run({"nodes"});
   EXPECT_EQ(outcome.code, 0);
   EXPECT_EQ(outcome.output,
-            "NODE    RECORD   ADDRESSES  CIDRS        MESSAGE\n"
-            "node-a  own      192.0.2.1  10.1.0.0/24  -\n"
-            "node-b  ok       192.0.2.2  10.2.0.0/24  -\n"
-            "node-c  ok       -          -            -\n"
-            "node-d  stale    192.0.2.4  10.4.0.0/24  its record cannot be read\n"
-            "node-x  refused  -          -            line 3: not a mapping\n");
+            "NODE    RECORD   ALIVE           ADDRESSES  CIDRS        MESSAGE\n"
+            "node-a  own      -               192.0.2.1  10.1.0.0/24  -\n"
+            "node-b  ok       yes             192.0.2.2  10.2.0.0/24  -\n"
+            "node-c  ok       -               -          -            -\n"
+            "node-d  stale    until 3h0m ago  192.0.2.4  10.4.0.0/24  its record cannot be read\n"
+            "node-x  refused  -               -          -            line 3: not a mapping\n");
+  const Json nodes = Json::parse(run({"nodes", "-o", "json"}).output);
+  EXPECT_EQ(nodes[1]["alive"], true);
+  EXPECT_EQ(nodes[1]["silentSince"], nullptr);
+  EXPECT_EQ(nodes[2]["alive"], nullptr) << "the store does not say";
+  EXPECT_EQ(nodes[3]["alive"], false);
+  EXPECT_TRUE(nodes[3]["silentSince"].is_string());
   EXPECT_EQ(run({"nodes", "-o", "name"}).output, "node-a\nnode-b\nnode-c\nnode-d\nnode-x\n");
   EXPECT_EQ(Json::parse(run({"nodes", "-o", "json"}).output)[4]["message"],
             "line 3: not a mapping");

@@ -41,6 +41,7 @@ TEST_F(MetricsTest, HasEveryMetricOfTheContract) {
   metrics_.count_repair("route");
   metrics_.count_repair("route");
   metrics_.count_store_events(5);
+  metrics_.count_store_went_back();
   const std::string text = metrics_.render();
   for (const char* line :
        {"meshd_peers{state=\"encrypted\"} 2", "meshd_peers{state=\"blocked\"} 0",
@@ -56,7 +57,7 @@ TEST_F(MetricsTest, HasEveryMetricOfTheContract) {
         "meshd_reconcile_duration_seconds_count 1",
         "meshd_reconcile_errors_total{operation=\"put-route\"} 1",
         "meshd_repairs_total{object=\"route\"} 2", "meshd_store_in_sync 1",
-        "meshd_store_events_total 5", "meshd_key_age_seconds 3692",
+        "meshd_store_events_total 5", "meshd_store_went_back_total 1", "meshd_key_age_seconds 3692",
         "meshd_build_info{version=\"0.1.0\",backend=\"kernel\"} 1"})
     EXPECT_THAT(text, HasSubstr(std::string("\n") + line + "\n"));
 }

@@ -9,6 +9,7 @@ namespace mesh::test {
 namespace {
 
 using std::chrono::seconds;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -183,6 +184,45 @@ TEST_F(Report, RefusedPrefixesStandInTheWarningsOfTheirPeer) {
   rig.run(seconds(1));
   EXPECT_THAT(rig.peer("b").warnings, ElementsAre(HasSubstr("10.1.0.0/24")));
   EXPECT_THAT(rig.peer("b").cidrs, ElementsAre(cidr("10.2.0.0/24"), cidr("fd00:2::/64")));
+}
+
+TEST_F(Report, WhetherANodeGivesSignsOfLifeIsWhatTheStoreSays) {
+  for (const char* name : {"b", "c", "d"}) rig.store.put(node(name, 2 + (name[0] - 'b')).record());
+  rig.start();
+  const WallTime since = rig.clock.now().wall - std::chrono::hours(3);
+  rig.store.say_silent("c", since);
+  rig.store.say_silent("d", std::nullopt);
+  rig.run(seconds(1));
+  EXPECT_EQ(rig.peer("b").alive, std::nullopt) << "it has not said anything";
+  EXPECT_EQ(rig.peer("c").alive, false);
+  EXPECT_EQ(rig.peer("c").silent_since, since);
+  EXPECT_EQ(rig.peer("d").alive, true);
+  EXPECT_EQ(rig.peer("d").silent_since, std::nullopt);
+}
+
+TEST_F(Report, AStoreThatWentBackIsToldAndWhoPutsItsRecordBackLosesNothing) {
+  rig.add_peer("b", 2);
+  rig.store.put(node("c", 3).mode("require").record());
+  rig.start();
+  rig.kernel.answer(key(3));
+  ASSERT_TRUE(rig.run_until([&] { return rig.encrypted("b") && rig.encrypted("c"); }));
+  EXPECT_FALSE(rig.status->store.went_back);
+  rig.store.go_back("etcd is at revision 1, and was at 57");
+  rig.run(seconds(1));
+  ASSERT_TRUE(rig.status->store.went_back);
+  EXPECT_EQ(rig.status->store.went_back->why, "etcd is at revision 1, and was at 57");
+  EXPECT_THAT(rig.status->warnings, Contains(HasSubstr("and was at 57")));
+  EXPECT_EQ(rig.peer("b").path, Path::kWireguard) << "for the moment";
+  EXPECT_EQ(rig.state("c"), State::kBlocked);
+  EXPECT_EQ(rig.peer("c").reason, Reason::kNoRecord);
+  EXPECT_TRUE(rig.run_until([&] { return rig.store.record("a") != nullptr; })) << "put back";
+
+  rig.store.put(node("b", 2).record());
+  rig.store.put(node("c", 3).mode("require").record());
+  ASSERT_TRUE(rig.run_until([&] { return rig.encrypted("b") && rig.encrypted("c"); }));
+  rig.run(std::chrono::hours(2));
+  EXPECT_TRUE(rig.status->store.went_back);
+  EXPECT_THAT(rig.status->warnings, ::testing::Not(Contains(HasSubstr("and was at 57"))));
 }
 
 TEST_F(Report, NoStatusHoldsAPrivateKeyOrNeedsOne) {

@@ -73,6 +73,14 @@ class FakeStore final : public NodeStore {
     write_published();
     deliver_all();
   }
+  // Emptied behind everybody's back: what it holds now is all there is.
+  void go_back(std::string why) {
+    entries_.clear();
+    published_.reset();
+    StoreUpdate update{true, "", true, {}};
+    update.went_back = std::move(why);
+    send(std::move(update));
+  }
   // Everything again, as after a lost watch.
   void deliver_all() {
     StoreUpdate update{true, "", true, {}};

@@ -50,9 +50,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     } else if (what == '=') {
       check_update(view.take(value.empty()));
     } else if (what == '!') {
-      view.start_over(key.size());
+      view.start_over();
     } else if (what == '.') {
-      view.finish(revision);
+      view.finish({key.size(), revision});
     } else {
       view.put(key, value, revision);
     }

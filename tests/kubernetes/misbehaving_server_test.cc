@@ -54,20 +54,26 @@ class MisbehavingServer : public ::testing::Test {
     return std::make_unique<KubernetesStore>(options);
   }
 
-  // Lists of Nodes are answered with `reply` until the error is said; then all is well.
+  // Lists of Nodes, and then those of policies, are answered with `reply` until the error is said;
+  // then all is well. Meanwhile nobody who publishes is held up.
   void expect_error(const FakeReply& reply, const std::string& error) {
-    std::atomic<bool> bad = true;
-    FakeApi api(otherwise_well([&](const std::string& target) -> std::optional<FakeReply> {
-      if (is_nodes(target) && !is_watch(target) && bad) return reply;
-      return std::nullopt;
-    }));
-    ObservedStore client(this->client(api));
-    EXPECT_TRUE(client.seen().wait("'" + error + "'", [&](const Observed& seen) {
-      return !seen.in_sync && seen.error.find(error) != std::string::npos;
-    }));
-    EXPECT_THAT(client.seen().now().error, HasSubstr(api.url()));
-    bad = false;
-    EXPECT_TRUE(client.seen().wait_in_sync());
+    for (const std::string path : {"/api/v1/nodes", "/apis/meshd.io/"}) {
+      std::atomic<bool> bad = true;
+      FakeApi api(otherwise_well([&](const std::string& target) -> std::optional<FakeReply> {
+        if (target.starts_with(path) && !is_watch(target) && bad) return reply;
+        return std::nullopt;
+      }));
+      ObservedStore client(this->client(api));
+      EXPECT_TRUE(client.seen().wait("'" + error + "' of " + path, [&](const Observed& seen) {
+        return !seen.in_sync && seen.error.find(error) != std::string::npos;
+      }));
+      EXPECT_THAT(client.seen().now().error, HasSubstr(api.url()));
+      const auto start = std::chrono::steady_clock::now();
+      client->publish(example_record("node-b"));
+      EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+      bad = false;
+      EXPECT_TRUE(client.seen().wait_in_sync());
+    }
   }
 
   TemporaryDirectory directory_;
@@ -84,6 +90,40 @@ TEST_F(MisbehavingServer, JsonOfSomebodyElseIsOneError) {
 TEST_F(MisbehavingServer, HalfADocumentIsOneError) {
   const std::string whole = list_of(node("node-b", 5), 7);
   expect_error(answer(whole.substr(0, whole.size() / 2)), "half of a JSON document");
+}
+
+// The answer to what is asked before the own Node is patched, and to the patch.
+TEST_F(MisbehavingServer, WhatItSaysOfTheOwnNodeIsAsDistrusted) {
+  const std::vector<std::pair<FakeReply, std::string>> replies = {
+      {answer("<html>It works!</html>"), "not JSON"},
+      {answer(R"({"metadata":{"resourceVersion":"7"},"items":[{"metadata":{"na)"),
+       "half of a JSON"},
+      {answer("[" + std::string(50'000'000, ' ') + "]"), "larger than"},
+      {answer("", "302 Found\r\nLocation: https://login.example.com/"), "sends us elsewhere"},
+      {{"", true}, "does not answer"}};
+  for (const bool reads : {true, false}) {
+    for (const auto& item : replies) {
+      const FakeReply& reply = item.first;
+      const std::string& error = item.second;
+      if (!reads && (error == "not JSON" || error == "half of a JSON"))
+        continue;  // nobody reads it
+      std::atomic<bool> bad = true;
+      FakeApi api(otherwise_well([&](const std::string& target) -> std::optional<FakeReply> {
+        const bool is_patch = target.find("fieldManager") != std::string::npos;
+        const bool is_read = target.find("fieldSelector") != std::string::npos;
+        if (bad && (reads ? is_read : is_patch)) return reply;
+        return std::nullopt;
+      }));
+      ObservedStore client(this->client(api));
+      client->publish(example_record("node-b", "another"));
+      EXPECT_TRUE(client.seen().wait("'" + error + "'", [&](const Observed& seen) {
+        return seen.in_sync && seen.error.find(error) != std::string::npos;
+      })) << (reads ? "read" : "patched");
+      bad = false;
+      EXPECT_TRUE(client.seen().wait(
+          "no error", [](const Observed& seen) { return seen.in_sync && seen.error.empty(); }));
+    }
+  }
 }
 
 TEST_F(MisbehavingServer, AConnectionThatBreaksInTheMiddleIsOneError) {
@@ -192,6 +232,32 @@ TEST_F(MisbehavingServer, AWatchThatIsToldThatItIsTooOldListsAgainWithoutAnOutag
            record->annotations.at(std::string(kPublicKeyAnnotation)) == "another";
   }));
   EXPECT_TRUE(client.seen().now().in_sync);
+}
+
+// Its etcd was emptied, or restored from a backup.
+TEST_F(MisbehavingServer, AStateThatIsEarlierThanWhatWasSeenIsTold) {
+  for (const int version : {3, 60}) {
+    std::atomic<int> lists = 0;
+    std::atomic<int> watches = 0;
+    FakeApi api(otherwise_well([&](const std::string& target) -> std::optional<FakeReply> {
+      if (!is_nodes(target)) return std::nullopt;
+      if (!is_watch(target))
+        return answer(lists++ == 0 ? list_of(node("node-b", 5), 7)
+                                   : list_of(node("node-c", 2), version));
+      if (watches++ > 0) return std::nullopt;
+      return stream(event("BOOKMARK", R"({"metadata":{"resourceVersion":"50"}})") +
+                        event("ERROR", R"({"kind":"Status","code":410,"message":"too old"})"),
+                    false);
+    }));
+    ObservedStore client(this->client(api));
+    ASSERT_TRUE(
+        client.seen().wait("node-c", [](const Observed& seen) { return seen.has("node-c"); }));
+    const std::string told = client.seen().now().went_back;
+    EXPECT_EQ(told.empty(), version == 60) << told;
+    if (version == 3) {
+      EXPECT_THAT(told, HasSubstr("Nodes of resourceVersion 3, and was at 50"));
+    }
+  }
 }
 
 TEST_F(MisbehavingServer, GarbageInAWatchIsOneError) {

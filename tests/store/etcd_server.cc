@@ -95,7 +95,10 @@ bool EtcdHands::answers() {
 
 // ---- EtcdServer ----
 
-EtcdServer::EtcdServer(std::optional<Tls> tls) : tls_(std::move(tls)) { start(); }
+EtcdServer::EtcdServer(std::optional<Tls> tls, std::vector<std::string> arguments)
+    : tls_(std::move(tls)), arguments_(std::move(arguments)) {
+  start();
+}
 
 std::string EtcdServer::url() const {
   return fmt::format("{}://127.0.0.1:{}", tls_ ? "https" : "http", client_port_);
@@ -130,9 +133,30 @@ void EtcdServer::start() {
   if (tls_)
     argv.insert(argv.end(), {"--cert-file=" + tls_->certificate, "--key-file=" + tls_->key,
                              "--trusted-ca-file=" + tls_->ca, "--client-cert-auth"});
+  argv.insert(argv.end(), arguments_.begin(), arguments_.end());
+  hands_.reset();
   process_.reset();
   process_.emplace(argv, (directory_ / "log").string());
   wait_ready();
+}
+
+void EtcdServer::wipe() {
+  kill();
+  std::filesystem::remove_all(directory_ / "data");
+  start();
+}
+
+void EtcdServer::backup() { ctl("snapshot save " + (directory_ / "backup").string()); }
+
+void EtcdServer::restore() {
+  kill();
+  std::filesystem::remove_all(directory_ / "data");
+  const std::string peer = fmt::format("http://127.0.0.1:{}", peer_port_);
+  ctl(
+      fmt::format("snapshot restore {} --data-dir={} --name=test --initial-cluster=test={} "
+                  "--initial-advertise-peer-urls={}",
+                  (directory_ / "backup").string(), (directory_ / "data").string(), peer, peer));
+  start();
 }
 
 void EtcdServer::wait_ready() {

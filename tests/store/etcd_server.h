@@ -37,7 +37,8 @@ class EtcdServer {
     std::string ca, certificate, key;
   };
   EtcdServer() : EtcdServer(std::nullopt) {}
-  explicit EtcdServer(std::optional<Tls> tls);
+  // `arguments`: more of etcd's own.
+  explicit EtcdServer(std::optional<Tls> tls, std::vector<std::string> arguments = {});
 
   std::uint16_t port() const { return client_port_; }
   std::string url() const;
@@ -47,6 +48,11 @@ class EtcdServer {
   // Ends it, however it fares, and starts it again with its data.
   void kill() { process_->kill(); }
   void start();
+  // Ends it and starts it again with nothing.
+  void wipe();
+  // Writes down what it holds; ends it and starts it again with that.
+  void backup();
+  void restore();
   // etcdctl against it; what it said. Fails the test when it fails.
   std::string ctl(const std::string& arguments) const;
   const std::filesystem::path& directory() const { return directory_.path(); }
@@ -55,6 +61,7 @@ class EtcdServer {
   void wait_ready();
   TemporaryDirectory directory_;
   std::optional<Tls> tls_;
+  std::vector<std::string> arguments_;
   std::uint16_t client_port_ = free_port();
   std::uint16_t peer_port_ = free_port();
   std::optional<ServerProcess> process_;

@@ -2,50 +2,17 @@
 // one line with the remedy, and ends when its cause does.
 #include "meshd/store/etcd/etcd_store.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <fstream>
 #include <thread>
 
-#include "meshd/store/etcd/etcd_admin.h"
-#include "meshd/store/etcd/etcd_keys.h"
-#include "meshd/store/record_codec.h"
-#include "store/etcd_server.h"
-#include "store/observer.h"
+#include "store/etcd_fixture.h"
 #include "store/tcp_relay.h"
 
 namespace mesh::testing {
 namespace {
-
-using ::testing::AllOf;
-using ::testing::HasSubstr;
-
-using Steady = std::chrono::steady_clock;
-
-class EtcdStoreTest : public ::testing::Test {
- protected:
-  static std::unique_ptr<NodeStore> store(EtcdOptions options) {
-    return std::make_unique<EtcdStore>(std::move(options));
-  }
-  void put(const NodeRecord& record) {
-    server_.hands().put(keys_.node(record.name), format_record_json(record));
-  }
-  static bool wait_error(ObservedStore& client, const std::string& text) {
-    return client.seen().wait("error with " + text, [&](const Observed& seen) {
-      return seen.error.find(text) != std::string::npos;
-    });
-  }
-
-  EtcdServer server_;
-  EtcdKeys keys_{"/meshd"};
-};
 
 // ---- the watch ----
 
@@ -143,77 +110,6 @@ TEST_F(EtcdStoreTest, AHungServerIsOutWithinTenSecondsAndStopDoesNotWaitForIt) {
   server_.process().resume();
 }
 
-// The proxy itself goes on answering: it is the watch that says that etcd is not there.
-TEST_F(EtcdStoreTest, AServerThatIsKilledBehindItsProxyIsOutToo) {
-  put(example_record("node-b"));
-  EtcdProxy proxy(server_);
-  ObservedStore client(store(quick_options(proxy.port())));
-  client->publish(example_record("node-a"));
-  ASSERT_TRUE(client.seen().wait_record(example_record("node-a")));
-  server_.kill();
-  ASSERT_TRUE(client.seen().wait_out());  // when the proxy has noticed: 12 s, measured
-  server_.start();
-  put(example_record("node-b", "after"));
-  EXPECT_TRUE(client.seen().wait_record(example_record("node-b", "after")));
-  EXPECT_TRUE(client.seen().now().ever_gone.empty());
-}
-
-// ---- who refuses, and why ----
-
-TEST_F(EtcdStoreTest, AUserWithAWrongPasswordIsRefusedUntilTheFileIsRight) {
-  const std::string password = (server_.directory() / "password").string();
-  std::ofstream(password) << "wrong\n";
-  server_.ctl("user add root:secret");
-  server_.ctl("user grant-role root root");
-  server_.ctl("user add mesh:right");
-  server_.ctl("role add mesh");
-  server_.ctl("role grant-permission mesh readwrite --prefix=true /meshd/");
-  server_.ctl("user grant-role mesh mesh");
-  server_.ctl("auth enable");
-
-  ObservedStore nobody(store(server_.options()));
-  EXPECT_TRUE(wait_error(nobody, "set store.etcd.username and passwordFile"));
-  EtcdOptions options = server_.options();
-  options.username = "mesh";
-  options.password_file = password;
-  ObservedStore client(store(options));
-  ASSERT_TRUE(wait_error(client, "refuses user mesh or its password"));
-  EXPECT_THAT(client.seen().now().error, ::testing::Not(HasSubstr("wrong")));
-  std::ofstream(password) << "right\n";
-  ASSERT_TRUE(client.seen().wait_in_sync());
-  client->publish(example_record("node-a"));
-  ASSERT_TRUE(client.seen().wait_record(example_record("node-a")));
-  // A token that the server has forgotten is renewed: etcd keeps them in memory.
-  server_.process().kill();
-  ASSERT_TRUE(client.seen().wait_out());
-  client->publish(example_record("node-a", "after"));
-  EtcdServer& server = server_;
-  server.start();
-  EXPECT_TRUE(client.seen().wait_record(example_record("node-a", "after")));
-}
-
-TEST_F(EtcdStoreTest, AUserWithoutPermissionIsToldWhichItNeeds) {
-  const std::string password = (server_.directory() / "password").string();
-  std::ofstream(password) << "right\n";
-  server_.ctl("user add root:secret");
-  server_.ctl("user grant-role root root");
-  server_.ctl("user add mesh:right");
-  server_.ctl("role add reader");
-  server_.ctl("role grant-permission reader read --prefix=true /meshd/");
-  server_.ctl("auth enable");
-  EtcdOptions options = server_.options();
-  options.username = "mesh";
-  options.password_file = password;
-  ObservedStore client(store(options));
-  ASSERT_TRUE(wait_error(client, "permission denied (user: mesh)"));
-  EXPECT_THAT(client.seen().now().error, HasSubstr("/meshd/"));
-  server_.ctl("--user root:secret user grant-role mesh reader");
-  ASSERT_TRUE(client.seen().wait_in_sync());
-  client->publish(example_record("node-a"));
-  EXPECT_TRUE(wait_error(client, "the own record is not published")) << "reads, and may not write";
-  EXPECT_TRUE(client.seen().now().in_sync);
-}
-
 // ---- signs of life ----
 
 TEST_F(EtcdStoreTest, ANodeThatEndsIsSaidToBeSilentAndToBeBackWhenItIs) {
@@ -299,7 +195,7 @@ TEST_F(EtcdStoreTest, OnlyASilentNodeIsForgottenAndOnlyIfNothingChanged) {
   EXPECT_TRUE(server_.hands().get(keys_.node("dead")).has_value());
 }
 
-// ---- odd servers and odd keys ----
+// ---- odd keys ----
 
 TEST_F(EtcdStoreTest, KeysThatNoNodeCanHaveAreRefusedAndHarmNobody) {
   put(example_record("node-b"));
@@ -326,148 +222,6 @@ TEST_F(EtcdStoreTest, AnAnswerThatIsTooLargeIsAskedForInParts) {
   ObservedStore client(store(server_.options()));
   ASSERT_TRUE(client.seen().wait_record(example_record("node-b")));
   EXPECT_EQ(client.seen().now().entries.size(), 21U);
-}
-
-// A server that speaks something else, as the first bytes of each connection.
-class Impostor {
- public:
-  explicit Impostor(std::string says) : says_(std::move(says)), port_(free_port()) {
-    const int yes = 1;
-    listener_ = UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    (void)::setsockopt(listener_.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port_);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(::bind(listener_.get(),
-                     reinterpret_cast<const sockaddr*>(&address),  // NOLINT(*-reinterpret-cast)
-                     sizeof address),
-              0);
-    EXPECT_EQ(::listen(listener_.get(), 16), 0);
-    thread_ = std::thread([this] { run(); });
-  }
-  ~Impostor() {
-    stopping_ = true;
-    (void)::shutdown(listener_.get(), SHUT_RDWR);
-    thread_.join();
-  }
-  std::uint16_t port() const { return port_; }
-
- private:
-  void run() {
-    std::vector<UniqueFd> held;
-    while (!stopping_) {
-      UniqueFd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (!client) continue;
-      (void)::send(client.get(), says_.data(), says_.size(), MSG_NOSIGNAL);
-      if (says_.empty()) held.push_back(std::move(client));  // silent, and open
-    }
-  }
-  std::string says_;
-  std::uint16_t port_;
-  std::atomic<bool> stopping_ = false;
-  UniqueFd listener_;
-  std::thread thread_;
-};
-
-TEST_F(EtcdStoreTest, AServerThatIsNoEtcdIsOneClearErrorAndTheStoreGoesOnTrying) {
-  using std::string_literals::operator""s;
-  const std::string garbage = "\x00\x01\x02\xff garbage \n more\r\n"s;
-  for (const std::string& says :
-       {std::string("HTTP/1.1 302 Found\r\nLocation: https://example.com/\r\n\r\n"), garbage,
-        std::string(100'000, 'z'), std::string()}) {
-    Impostor impostor(says);
-    ObservedStore client(store(quick_options(impostor.port())));
-    ASSERT_TRUE(client.seen().wait_out());
-    EXPECT_THAT(client.seen().now().error, HasSubstr(fmt::format(":{}", impostor.port())));
-    const auto stopping = Steady::now();
-    client->stop();
-    EXPECT_LT(Steady::now() - stopping, std::chrono::seconds(1));
-  }
-}
-
-// ---- TLS ----
-
-class EtcdTlsTest : public ::testing::Test {
- protected:
-  EtcdTlsTest() {
-    make_authority("ca");
-    make_authority("other-ca");
-    make_certificate("server", "ca");
-    make_certificate("client", "ca");
-    server_.emplace(EtcdServer::Tls{file("ca.crt"), file("server.crt"), file("server.key")});
-  }
-  std::string file(const std::string& name) const { return (directory_ / name).string(); }
-  static void run(const std::string& command) {
-    ASSERT_EQ(std::system((command + " >/dev/null 2>&1").c_str()), 0) << command;  // NOLINT
-  }
-  void make_authority(const std::string& name) const {
-    run(
-        fmt::format("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
-                    "-subj /CN={1} -keyout {0}.key -out {0}.crt",
-                    file(name), name));
-  }
-  void make_certificate(const std::string& name, const std::string& authority) const {
-    const std::string extensions = file(name + ".ext");
-    std::ofstream(extensions) << "subjectAltName=IP:127.0.0.1\n"
-                                 "extendedKeyUsage=serverAuth,clientAuth\n";
-    run(
-        fmt::format("openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={1} "
-                    "-keyout {0}.key -out {0}.csr",
-                    file(name), name));
-    run(
-        fmt::format("openssl x509 -req -in {0}.csr -CA {1}.crt -CAkey {1}.key -CAcreateserial "
-                    "-days 2 -extfile {2} -out {0}.crt",
-                    file(name), file(authority), extensions));
-  }
-  EtcdOptions options() const {
-    EtcdOptions options = server_->options();
-    options.cert_file = file("client.crt");
-    options.key_file = file("client.key");
-    return options;
-  }
-
-  TemporaryDirectory directory_;
-  std::optional<EtcdServer> server_;
-};
-
-TEST_F(EtcdTlsTest, ACertificateOpensItAndAWrongOneIsSaid) {
-  ObservedStore client(std::make_unique<EtcdStore>(options()));
-  client->publish(example_record("node-a"));
-  EXPECT_TRUE(client.seen().wait_record(example_record("node-a")));
-
-  EtcdOptions wrong = options();
-  wrong.ca_file = file("other-ca.crt");
-  ObservedStore distrustful(std::make_unique<EtcdStore>(wrong));
-  ASSERT_TRUE(distrustful.seen().wait_out());
-  EXPECT_THAT(distrustful.seen().now().error, HasSubstr("store.etcd.caFile"));
-
-  EtcdOptions without = options();
-  without.cert_file = without.key_file = "";
-  ObservedStore nameless(std::make_unique<EtcdStore>(without));
-  ASSERT_TRUE(nameless.seen().wait_out());
-  EXPECT_THAT(nameless.seen().now().error, HasSubstr("store.etcd.certFile"));
-
-  EtcdOptions plain = options();
-  plain.endpoints = {fmt::format("http://127.0.0.1:{}", server_->port())};
-  ObservedStore unencrypted(std::make_unique<EtcdStore>(plain));
-  ASSERT_TRUE(unencrypted.seen().wait_out());
-  EXPECT_THAT(unencrypted.seen().now().error, HasSubstr("https://"));
-}
-
-TEST_F(EtcdTlsTest, FilesThatCannotBeUsedAreNamedBeforeAnythingIsConnected) {
-  EtcdOptions missing = options();
-  missing.ca_file = file("none.crt");
-  EXPECT_THAT(check_etcd_files(missing).error().message,
-              AllOf(HasSubstr("store.etcd.caFile"), HasSubstr("none.crt")));
-  EtcdOptions other = options();
-  other.cert_file = file("server.ext");
-  EXPECT_THAT(check_etcd_files(other).error().message, HasSubstr("no PEM file"));
-  EtcdOptions password = options();
-  password.username = "mesh";
-  password.password_file = file("none");
-  EXPECT_THAT(check_etcd_files(password).error().message, HasSubstr("store.etcd.passwordFile"));
-  EXPECT_TRUE(check_etcd_files(options()).has_value());
 }
 
 }  // namespace

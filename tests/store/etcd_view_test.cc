@@ -35,15 +35,15 @@ TEST_F(EtcdViewTest, TheSameContentAgainIsNoChange) {
 }
 
 TEST_F(EtcdViewTest, WhatAReadOfEverythingDoesNotHaveIsGone) {
-  view_.start_over(7);
+  view_.start_over();
   put(example_record("node-a"), 1);
   put(example_record("node-b"), 2);
   view_.put(keys_.live("node-b"), "", 3);
-  view_.finish(10);
+  view_.finish({7, 10});
   EXPECT_EQ(view_.take(true).changes.size(), 2U);
-  view_.start_over(7);
+  view_.start_over();
   put(example_record("node-a"), 1);
-  view_.finish(12);
+  view_.finish({7, 12});
   EXPECT_EQ(view_.revision(), 12);
   const StoreUpdate update = view_.take(false);
   ASSERT_EQ(update.changes.size(), 1U);
@@ -52,16 +52,35 @@ TEST_F(EtcdViewTest, WhatAReadOfEverythingDoesNotHaveIsGone) {
   EXPECT_EQ(view_.live("node-b"), nullptr);
 }
 
-// Revisions of another cluster are others: what has the same may be something else.
-TEST_F(EtcdViewTest, AnotherClusterIsReadAfresh) {
-  view_.start_over(7);
+// Another cluster, or this one after a restore, has revisions of its own: what has the same may be
+// something else.
+TEST_F(EtcdViewTest, TheSameRevisionOfAnotherStateIsReadAfresh) {
+  view_.start_over();
   put(example_record("node-a", "one"), 1);
-  view_.finish(1);
+  view_.finish({7, 1});
   (void)view_.take(true);
-  view_.start_over(8);
+  view_.start_over();
   put(example_record("node-a", "two"), 1);
-  view_.finish(1);
+  view_.finish({7, 1});
   EXPECT_EQ(view_.take(false).changes.size(), 1U);
+}
+
+TEST_F(EtcdViewTest, AStoreThatWentBackIsToldOnceAndOneThatWentOnIsNot) {
+  const auto read = [&](EtcdStateId state) {
+    view_.start_over();
+    view_.finish(state);
+    return view_.take(true).went_back;
+  };
+  EXPECT_EQ(read({7, 10}), "") << "nothing was known before";
+  EXPECT_EQ(read({7, 10}), "");
+  EXPECT_EQ(read({7, 12}), "");
+  EXPECT_EQ(read({7, 3}), "etcd is at revision 3, and was at 12");
+  EXPECT_EQ(read({7, 3}), "");
+  EXPECT_NE(read({8, 50}).find("another etcd cluster"), std::string::npos);
+  // One that could not be told, because the watch was refused then, is told with the next.
+  view_.start_over();
+  view_.finish({8, 1});
+  EXPECT_NE(read({8, 2}), "");
 }
 
 TEST_F(EtcdViewTest, SilenceIsToldOfNodesWithARecordAndWithoutASignOfLife) {

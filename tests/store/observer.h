@@ -29,7 +29,8 @@ struct Observed {
   std::map<std::string, std::optional<WallTime>> liveness;  // as last told
   bool in_sync = false;
   std::string error;
-  std::string errors;  // all that were told
+  std::string errors;     // all that were told
+  std::string went_back;  // likewise
   int updates = 0;
   int completes = 0;
   int changes = 0;  // of all updates that were not complete
@@ -149,6 +150,7 @@ class Observer {
     observed_.in_sync = update.in_sync;
     observed_.error = update.error;
     if (!update.error.empty()) observed_.errors += update.error + "\n";
+    if (!update.went_back.empty()) observed_.went_back += update.went_back + "\n";
     ++observed_.updates;
     changed_.notify_all();
   }
@@ -162,10 +164,11 @@ class Observer {
     EXPECT_TRUE(update.complete || (update.changes.empty() && update.policies.empty()) ||
                 observed_.completes > 0)
         << "a change before the first complete update";
-    const bool says_something = update.complete || !update.changes.empty() ||
-                                !update.policies.empty() || !update.liveness.empty() ||
-                                observed_.updates == 0 || update.in_sync != observed_.in_sync ||
-                                update.error != observed_.error;
+    EXPECT_TRUE(update.in_sync || update.went_back.empty()) << "of a store that does not answer";
+    const bool says_something =
+        update.complete || !update.went_back.empty() || !update.changes.empty() ||
+        !update.policies.empty() || !update.liveness.empty() || observed_.updates == 0 ||
+        update.in_sync != observed_.in_sync || update.error != observed_.error;
     EXPECT_TRUE(says_something) << "an update that says nothing new";
     check(update, update.changes, &StoreChange::node);
     check(update, update.policies, &PolicyChange::policy);

@@ -32,12 +32,7 @@ Result<void> EtcdAdmin::at_one(const std::function<Result<void>(EtcdClient&)>& a
 Result<StoreAdmin::Contents> EtcdAdmin::read() {
   EtcdView view(keys_);
   auto done = at_one([&](EtcdClient& client) -> Result<void> {
-    const auto read = read_all_keys(
-        client, keys_, options_.page, [&](std::uint64_t cluster) { view.start_over(cluster); },
-        [&](const auto& pair) { view.put(pair.key(), pair.value(), pair.mod_revision()); });
-    if (!read) return read.error();
-    view.finish(read->revision);
-    return {};
+    return read_everything(client, keys_, options_.page, options_.read_total, view);
   });
   if (!done) return done.error();
   StoreUpdate everything = view.take(/*complete=*/true);

@@ -81,6 +81,9 @@ int milliseconds(Duration duration) {
 grpc::ChannelArguments channel_arguments(const EtcdOptions& options) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxEtcdMessageBytes);
+  grpc::ResourceQuota quota("etcd");
+  quota.Resize(kMaxEtcdBufferBytes);
+  arguments.SetResourceQuota(quota);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, milliseconds(options.ping_interval));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, milliseconds(options.ping_timeout));
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // as many as it takes

@@ -22,6 +22,8 @@ namespace mesh {
 
 // Larger answers are refused: many times what a page of records has.
 inline constexpr int kMaxEtcdMessageBytes = 16 << 20;
+// And what gRPC may hold of one that is on its way: it looks at the size when it has all of it.
+inline constexpr std::size_t kMaxEtcdBufferBytes = std::size_t{32} << 20;
 
 // The calls under way, so that they can be cancelled. Outlives them.
 class EtcdCalls {
@@ -52,6 +54,7 @@ class EtcdClient {
                                                   const std::string& endpoint, EtcdCalls& calls);
 
   void set_timeout(Duration timeout) { timeout_ = timeout; }  // of each call
+  Duration timeout() const { return timeout_; }
   const std::string& endpoint() const { return endpoint_; }
 
   Result<etcdserverpb::RangeResponse> range(const etcdserverpb::RangeRequest& request);

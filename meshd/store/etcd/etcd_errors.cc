@@ -90,7 +90,8 @@ Error to_etcd_error(const grpc::Status& status, const std::string& endpoint,
     return error(ErrorCode::kBusy,
                  "etcd has no space left and takes no writes: compact and defragment it, then "
                  "disarm the alarm");
-  if (says(message, "larger than max"))
+  // By its size, or because the quota for what is on its way was used up.
+  if (says(message, "larger than max") || says(message, "Buffers full"))
     return error(ErrorCode::kInvalid,
                  fmt::format("an answer is larger than the {} MiB that are read: something below "
                              "{}/ is far too large",

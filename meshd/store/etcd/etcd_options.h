@@ -34,6 +34,16 @@ struct EtcdOptions {
   Duration retry_first = std::chrono::milliseconds(50);
   Duration retry_cap = std::chrono::seconds(3);
 
+  // Of reading everything; and while the store is still said to be in sync, because a watch could
+  // not go on where it ended.
+  Duration read_total = std::chrono::seconds(60);
+  Duration read_again_total = std::chrono::seconds(5);
+  // Behind `etcd grpc-proxy`, which answers pings and takes watches when etcd is gone, etcd itself
+  // is asked when nothing came from it for this long, less a random quarter, and must answer in
+  // time. EtcdProbe.
+  Duration probe_after = std::chrono::seconds(4);
+  Duration probe_timeout = std::chrono::seconds(2);
+
   // --- signs of life ---
   std::chrono::seconds lease_ttl{60};  // kept alive three times as often
   // A node without one is marked as silent after this long, spread over as much again and 10 ms for

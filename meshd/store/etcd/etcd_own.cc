@@ -53,6 +53,12 @@ void EtcdOwn::retry_now(MonotonicTime now) {
   record_pause_ = life_pause_ = options_.retry_first;
 }
 
+void EtcdOwn::store_went_back() {
+  answered_ = {};
+  answered_at_ = 0;
+  sign_revision_ = 0;
+}
+
 std::optional<MonotonicTime> EtcdOwn::due() const {
   if (!record_due_ || !life_due_) return record_due_ ? record_due_ : life_due_;
   return std::min(*record_due_, *life_due_);

@@ -35,6 +35,9 @@ class EtcdOwn {
   std::optional<MonotonicTime> due() const;
   // The store is back: no reason to wait any longer, and the lease may have ended.
   void retry_now(MonotonicTime now);
+  // The store holds another state than it did: what was written may not be there, and its revisions
+  // mean nothing any more.
+  void store_went_back();
   // The view changed: the sign of life may have been removed by somebody.
   void look(const EtcdView& view, MonotonicTime now);
   // Why the last attempt failed; "" when it did not.

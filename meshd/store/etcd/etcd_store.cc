@@ -13,6 +13,7 @@
 #include "meshd/store/etcd/etcd_client.h"
 #include "meshd/store/etcd/etcd_keys.h"
 #include "meshd/store/etcd/etcd_own.h"
+#include "meshd/store/etcd/etcd_probe.h"
 #include "meshd/store/etcd/etcd_reader.h"
 #include "meshd/store/etcd/etcd_silence.h"
 #include "meshd/store/etcd/etcd_view.h"
@@ -39,6 +40,7 @@ class EtcdStore::Worker {
         view_(keys_),
         own_(options_, keys_),
         silence_(options_, keys_),
+        probe_(options_, keys_),
         pause_(options_.retry_first) {}
 
   void start(Sink sink) {
@@ -115,7 +117,7 @@ class EtcdStore::Worker {
   void attach() {
     std::string problems;
     for (std::size_t i = 0; i < options_.endpoints.size() && !stopping(); ++i) {
-      const auto attached = try_attach(next_endpoint(), options_.call_timeout);
+      const auto attached = try_attach(next_endpoint(), options_.read_total);
       if (attached) return;
       add(problems, attached.error().message);
     }
@@ -133,17 +135,14 @@ class EtcdStore::Worker {
   }
 
   // Reads everything at one endpoint, then watches from there.
-  Result<void> try_attach(const std::string& endpoint, Duration patience) {
+  Result<void> try_attach(const std::string& endpoint, Duration total) {
     auto client = EtcdClient::open(options_, endpoint, calls_);
     if (!client) return client.error();
-    (*client)->set_timeout(patience);
-    const auto read = read_all_keys(
-        **client, keys_, options_.page,
-        [this](std::uint64_t cluster) { view_.start_over(cluster); },
-        [this](const auto& pair) { view_.put(pair.key(), pair.value(), pair.mod_revision()); });
-    if (!read) return read.error();
-    view_.finish(read->revision);
-    if (auto refused = start_watch(std::move(*client), patience)) return refused->error;
+    if (auto read = read_everything(**client, keys_, options_.page, total, view_); !read)
+      return read;
+    if (!view_.went_back().empty()) own_.store_went_back();
+    if (auto refused = start_watch(std::move(*client), options_.call_timeout))
+      return refused->error;
     own_.retry_now(monotonic_now());
     deliver(view_.take(/*complete=*/true));
     return {};
@@ -155,15 +154,19 @@ class EtcdStore::Worker {
     if (auto token = client->ensure_token(); !token) return EtcdWatch::End{token.error()};
     auto watch = std::make_unique<EtcdWatch>(*client, options_, keys_, view_, [this] { wake(); });
     if (auto end = watch->wait_created(patience)) return end;
+    if (auto end = probe_.begin(watch->is_proxied(), *client, view_, patience)) return end;
     client->set_timeout(options_.call_timeout);
     client_ = std::move(client);
     watch_ = std::move(watch);
-    pause_ = options_.retry_first;
+    attached_at_ = monotonic_now();
     return std::nullopt;
   }
 
   void detach(std::string why) {
     outage_ = std::move(why);
+    // A server that takes watches and ends them is not asked more often than one that is away.
+    if (attached_at_ && monotonic_now() - *attached_at_ >= kSettled) pause_ = options_.retry_first;
+    attached_at_.reset();
     attach_at_ = monotonic_now() + with_jitter(pause_, random_);
     pause_ = std::min(pause_ * 2, options_.retry_cap);
     deliver({});
@@ -180,8 +183,11 @@ class EtcdStore::Worker {
     }
     EtcdWatch::News news = watch_->take();
     for (const auto& response : news.responses) apply(response);
+    if (!news.responses.empty()) probe_.heard(monotonic_now());
     if (news.end)
       recover(*news.end);
+    else if (auto silent = probe_.ask(*client_, view_, monotonic_now()))
+      recover(*silent);
     else if (auto written = write_due(); !written)
       recover({written.error()});
     if (watch_) deliver(view_.take(/*complete=*/false));
@@ -245,7 +251,7 @@ class EtcdStore::Worker {
   }
 
   std::optional<EtcdWatch::End> read_at(const std::string& endpoint) {
-    auto attached = try_attach(endpoint, options_.call_timeout);
+    auto attached = try_attach(endpoint, options_.read_again_total);
     if (attached) return std::nullopt;
     return EtcdWatch::End{attached.error()};
   }
@@ -268,8 +274,9 @@ class EtcdStore::Worker {
   void wait() {
     MonotonicTime next = attach_at_;
     if (watch_)
-      next = std::min(own_.due().value_or(MonotonicTime::max()),
-                      silence_.due().value_or(MonotonicTime::max()));
+      next = std::min({own_.due().value_or(MonotonicTime::max()),
+                       silence_.due().value_or(MonotonicTime::max()),
+                       probe_.due().value_or(MonotonicTime::max())});
     std::unique_lock lock(mutex_);
     const auto news = [&] { return woken_ || stopping_; };
     if (next == MonotonicTime::max())
@@ -280,6 +287,7 @@ class EtcdStore::Worker {
   }
 
   static constexpr Duration kRecoveredAtMost = std::chrono::seconds(1);
+  static constexpr Duration kSettled = std::chrono::seconds(5);
 
   const EtcdOptions options_;
   const EtcdKeys keys_;
@@ -297,10 +305,12 @@ class EtcdStore::Worker {
   EtcdView view_;
   EtcdOwn own_;
   EtcdSilence silence_;
+  EtcdProbe probe_;
   std::unique_ptr<EtcdClient> client_;  // attached
   std::unique_ptr<EtcdWatch> watch_;    // attached; uses client_
   std::size_t next_endpoint_ = 0;
   MonotonicTime attach_at_{};
+  std::optional<MonotonicTime> attached_at_;  // the watch that ended last was made then
   MonotonicTime recovered_at_{};
   MonotonicTime read_again_at_{};
   Duration pause_;

@@ -7,8 +7,9 @@
 //
 // Cost: everything is read when the store answers first and after an outage; from then on the watch
 // brings what changes. A settled node keeps its lease alive (three calls in lease_ttl) and answers
-// HTTP/2 pings; it reads and writes nothing. Several endpoints: one connection, to the one that
-// answers; when it breaks the watch goes on at the next one where it ended, and that is no outage.
+// HTTP/2 pings; it reads and writes nothing (behind a proxy: etcd_probe.h). Several endpoints: one
+// connection, to the one that answers; when it breaks the watch goes on at the next one where it
+// ended, and that is no outage.
 //
 // Never: says that a record is gone because a server does not answer; asks for the progress of a
 // watch (`etcd grpc-proxy` 3.4 ends itself on that).

@@ -39,15 +39,20 @@ void erase_unread(std::map<std::string, T>& map, unsigned read, std::set<std::st
 
 }  // namespace
 
-void EtcdView::start_over(std::uint64_t cluster) {
-  ++read_;
-  if (std::exchange(cluster_, cluster) == cluster) return;
-  for (auto& [name, record] : nodes_) record.revision = 0;
-  for (auto& [name, policy] : policies_) policy.revision = 0;
+std::string EtcdView::why_back(const EtcdStateId& now) const {
+  if (state_.revision == 0) return "";
+  if (now.cluster != 0 && state_.cluster != 0 && now.cluster != state_.cluster)
+    return fmt::format("another etcd cluster answers (its id is {:x}, and was {:x})", now.cluster,
+                       state_.cluster);
+  if (now.revision >= state_.revision) return "";
+  return fmt::format("etcd is at revision {}, and was at {}", now.revision, state_.revision);
 }
 
-void EtcdView::finish(std::int64_t revision) {
-  revision_ = revision;
+void EtcdView::start_over() { ++read_; }
+
+void EtcdView::finish(EtcdStateId state) {
+  if (std::string why = why_back(state); !why.empty()) went_back_ = std::move(why);
+  state_ = state;
   erase_unread(nodes_, read_, dirty_nodes_);
   erase_unread(live_, read_, dirty_nodes_);
   erase_unread(silent_, read_, dirty_nodes_);
@@ -120,11 +125,19 @@ PolicyEntry EtcdView::read_policy(std::string_view name, std::string_view value)
   });
 }
 
+template <class Known>
+bool EtcdView::seen(Known& known, std::string_view value, std::int64_t revision) const {
+  const std::size_t text = std::hash<std::string_view>{}(value);
+  const bool same = known.entry != nullptr && known.revision == revision && known.text == text;
+  known.read = read_;
+  known.revision = revision;
+  known.text = text;
+  return same;
+}
+
 void EtcdView::put_node(std::string_view name, std::string_view value, std::int64_t revision) {
   Record& record = nodes_[shown(name)];
-  record.read = read_;
-  if (record.revision == revision) return;
-  record.revision = revision;
+  if (seen(record, value, revision)) return;
   StoreEntry entry = read_record(name, value);
   if (record.entry == nullptr || *record.entry != entry)
     record.entry = std::make_shared<const StoreEntry>(std::move(entry));
@@ -133,9 +146,7 @@ void EtcdView::put_node(std::string_view name, std::string_view value, std::int6
 
 void EtcdView::put_policy(std::string_view name, std::string_view value, std::int64_t revision) {
   Policy& policy = policies_[shown(name)];
-  policy.read = read_;
-  if (policy.revision == revision) return;
-  policy.revision = revision;
+  if (seen(policy, value, revision)) return;
   PolicyEntry entry = read_policy(name, value);
   if (policy.entry == nullptr || *policy.entry != entry)
     policy.entry = std::make_shared<const PolicyEntry>(std::move(entry));
@@ -181,6 +192,7 @@ StoreUpdate EtcdView::take(bool complete) {
   }
   StoreUpdate update;
   update.complete = complete;
+  if (complete) update.went_back = std::exchange(went_back_, {});
   tell(dirty_nodes_, nodes_, told_nodes_, update.changes);
   tell_liveness(update);
   tell(dirty_policies_, policies_, told_policies_, update.policies);

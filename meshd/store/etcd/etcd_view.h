@@ -21,12 +21,19 @@
 
 namespace mesh {
 
+// Which state of which etcd.
+struct EtcdStateId {
+  std::uint64_t cluster = 0;
+  std::int64_t revision = 0;  // 0: none was read yet
+};
+
 class EtcdView {
  public:
   struct Record {
     std::shared_ptr<const StoreEntry> entry;
     std::int64_t revision = 0;
-    unsigned read = 0;  // by which read of everything it was last seen
+    std::size_t text = 0;  // the value's hash: after a restore the same revision has other text
+    unsigned read = 0;     // by which read of everything it was last seen
   };
   struct Mark {  // live, silent
     std::int64_t revision = 0;
@@ -37,17 +44,23 @@ class EtcdView {
   explicit EtcdView(const EtcdKeys& keys) : keys_(keys) {}
 
   // --- a read of everything: what is not put between the two is gone ---
-  // `cluster`: another one than before has revisions of its own, so nothing is taken as unchanged.
-  void start_over(std::uint64_t cluster);
-  void finish(std::int64_t revision);
+  void start_over();
+  void finish(EtcdStateId state);
 
   // --- one change ---
   void put(std::string_view key, std::string_view value, std::int64_t revision);
   void remove(std::string_view key);
   // Everything up to here has been said.
-  void set_revision(std::int64_t revision) { revision_ = std::max(revision_, revision); }
-  std::int64_t revision() const { return revision_; }
-  std::uint64_t cluster() const { return cluster_; }
+  void set_revision(std::int64_t revision) {
+    state_.revision = std::max(state_.revision, revision);
+  }
+  std::int64_t revision() const { return state_.revision; }
+  const EtcdStateId& state() const { return state_; }
+  // How it is known that an etcd of state `now` was emptied, or restored from a backup, since the
+  // last read, or is another; "": it went on.
+  std::string why_back(const EtcdStateId& now) const;
+  // That, of the last read of everything; until it is told by take(true).
+  const std::string& went_back() const { return went_back_; }
 
   // What the observer has not been told, or everything when `complete`; from here on it has been.
   StoreUpdate take(bool complete);
@@ -66,6 +79,7 @@ class EtcdView {
   struct Policy {
     std::shared_ptr<const PolicyEntry> entry;
     std::int64_t revision = 0;
+    std::size_t text = 0;
     unsigned read = 0;
   };
   template <class T>
@@ -74,12 +88,15 @@ class EtcdView {
     return found == map.end() ? nullptr : &found->second;
   }
   void put_node(std::string_view name, std::string_view value, std::int64_t revision);
+  // True: `known` holds this text of this revision already.
+  template <class Known>
+  bool seen(Known& known, std::string_view value, std::int64_t revision) const;
   void put_policy(std::string_view name, std::string_view value, std::int64_t revision);
   void tell_liveness(StoreUpdate& update);
 
   EtcdKeys keys_;
-  std::uint64_t cluster_ = 0;
-  std::int64_t revision_ = 0;
+  EtcdStateId state_;
+  std::string went_back_;
   unsigned read_ = 0;
   std::map<std::string, Record> nodes_;
   std::map<std::string, Policy> policies_;

@@ -8,12 +8,14 @@ namespace mesh {
 namespace {
 
 constexpr std::size_t kMaxQueuedBytes = std::size_t{8} << 20;
+// Any but those that are given where the number is not ours to choose: -1, 0, 1…
+constexpr std::int64_t kWatchId = 0x6d657368;
 
 }  // namespace
 
 EtcdWatch::EtcdWatch(EtcdClient& client, const EtcdOptions& options, const EtcdKeys& keys,
                      const EtcdView& view, std::function<void()> wake)
-    : client_(client), options_(options), cluster_(view.cluster()), wake_(std::move(wake)) {
+    : client_(client), options_(options), cluster_(view.state().cluster), wake_(std::move(wake)) {
   auto& create = *request_.mutable_create_request();
   create.set_key(keys.begin());
   create.set_range_end(keys.end());
@@ -21,6 +23,7 @@ EtcdWatch::EtcdWatch(EtcdClient& client, const EtcdOptions& options, const EtcdK
   // Now and then the revision of an idle store, so that a compaction meanwhile does not matter.
   create.set_progress_notify(true);
   create.set_fragment(true);
+  create.set_watch_id(kWatchId);
   client_.prepare(context_);
   // A member that has lost the others ends the stream, instead of being silent for good.
   context_.AddMetadata("hasleader", "true");
@@ -45,6 +48,11 @@ std::optional<EtcdWatch::End> EtcdWatch::wait_created(Duration patience) {
   return end_;
 }
 
+bool EtcdWatch::is_proxied() {
+  const std::lock_guard lock(mutex_);
+  return proxied_;
+}
+
 EtcdWatch::News EtcdWatch::take() {
   News news;
   {
@@ -59,12 +67,12 @@ EtcdWatch::News EtcdWatch::take() {
 
 void EtcdWatch::run() {
   const auto stream = client_.watch_stub().Watch(&context_);
-  bool going = stream->Write(request_);
-  while (going) {
-    etcdserverpb::WatchResponse response;
-    going = stream->Read(&response) && keep(std::move(response));
-  }
-  context_.TryCancel();
+  etcdserverpb::WatchResponse response;
+  bool kept = stream->Write(request_);
+  const bool begun = kept;
+  while (kept && stream->Read(&response)) kept = keep(std::exchange(response, {}));
+  // A stream that ended by itself has a reason of its own, which this would replace.
+  if (begun && !kept) context_.TryCancel();
   const grpc::Status status = stream->Finish();
   const Error error = to_etcd_error(status, client_.endpoint(), options_);
   end({error, error.code == ErrorCode::kInvalid});
@@ -89,6 +97,7 @@ bool EtcdWatch::keep(etcdserverpb::WatchResponse response) {
     changed_.wait(lock, [&] { return stopping_ || queued_bytes_ < kMaxQueuedBytes; });
     if (stopping_) return false;
     created_ = true;
+    proxied_ = response.watch_id() != kWatchId;
     queued_bytes_ += response.ByteSizeLong();
     queue_.push_back(std::move(response));
   }

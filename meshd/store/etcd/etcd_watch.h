@@ -40,6 +40,9 @@ class EtcdWatch {
   // Waits until the server has taken it; the end if it has not, or not in time.
   std::optional<End> wait_created(Duration patience);
   News take();  // never blocks
+  // Whether something stands between that numbers the watches itself (`etcd grpc-proxy`; an etcd
+  // before 3.4 does, too), and would take one without an etcd. Known when it is created.
+  bool is_proxied();
 
  private:
   void run();
@@ -60,6 +63,7 @@ class EtcdWatch {
   std::size_t queued_bytes_ = 0;
   std::optional<End> end_;
   bool created_ = false;
+  bool proxied_ = false;
   bool stopping_ = false;
   std::thread thread_;
 };

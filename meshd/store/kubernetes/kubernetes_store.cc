@@ -194,13 +194,17 @@ class KubernetesStore::Worker {
       update.changes = update.complete ? node_table_.take_all() : node_table_.take_changes();
       update.policies = update.complete ? policy_table_.take_all() : policy_table_.take_changes();
       if (update.complete) own_.retry_now(now);
+      for (ResourceWatch* watch : {&nodes_, &policies_})
+        if (std::string why = watch->take_went_back(); !why.empty()) update.went_back = why;
     } else {
       update.error = nodes_.problem().empty() ? policies_.problem() : nodes_.problem();
       if (update.error.empty()) return;  // it has not had the time to answer
     }
     const bool same_state =
         told_ && told_->first == update.in_sync && told_->second == update.error;
-    if (!update.complete && update.changes.empty() && update.policies.empty() && same_state) return;
+    const bool is_news = update.complete || !update.went_back.empty() || !update.changes.empty() ||
+                         !update.policies.empty();
+    if (!is_news && same_state) return;
     told_ = {update.in_sync, update.error};
     if (!stopping_) sink_(std::move(update));
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "meshd/store/kubernetes/api_codec.h"
@@ -109,7 +110,22 @@ void ResourceWatch::on_page(Result<ApiReply> answer) {
   continue_ = std::move(page->continue_token);
   if (!continue_.empty()) return list(now);
   version_ = std::move(page->resource_version);
+  note_version(/*listed=*/true);
   finish_list(now);
+}
+
+// Versions are etcd's revisions, and a list without one is of the newest state: one that is of an
+// earlier state than what was seen says that etcd was emptied, or restored from a backup. (What is
+// no number says nothing.)
+void ResourceWatch::note_version(bool listed) {
+  std::uint64_t version = 0;
+  const char* const end = version_.data() + version_.size();
+  const auto read = std::from_chars(version_.data(), end, version);
+  if (read.ec != std::errc() || read.ptr != end) return;
+  if (listed && version < highest_)
+    went_back_ = fmt::format("{} lists {} of resourceVersion {}, and was at {}", api_.server(),
+                             options_.what, version, highest_);
+  highest_ = listed ? version : std::max(highest_, version);
 }
 
 // The pages so far are of a state that the server has forgotten.
@@ -213,6 +229,7 @@ bool ResourceWatch::on_event(std::string_view line) {
     return false;
   }
   version_ = resource_version_of(event->object);
+  note_version(/*listed=*/false);
   if (event->kind == WatchEvent::Kind::kDeleted)
     handler_.deleted(name_of(event->object));
   else if (event->kind != WatchEvent::Kind::kBookmark)

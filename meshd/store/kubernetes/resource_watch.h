@@ -57,6 +57,9 @@ class ResourceWatch {
   bool under_way() const { return state_ != State::kWaiting; }
   MonotonicTime last_heard() const { return last_heard_; }
   const std::string& problem() const { return problem_; }  // why not synced; "" at the very start
+  // How it is known that the server's own store holds an earlier state than what was listed or
+  // watched before, since this was last asked; "": nothing says so.
+  std::string take_went_back() { return std::exchange(went_back_, {}); }
   // Whether an answer did not come in time since this was last asked: then the connection may be
   // dead.
   bool take_timeout() { return std::exchange(timed_out_, false); }
@@ -69,6 +72,7 @@ class ResourceWatch {
   void list(MonotonicTime now);
   void on_page(Result<ApiReply> answer);
   void list_again(MonotonicTime now);
+  void note_version(bool listed);
   void finish_list(MonotonicTime now);
   void not_served(const ApiReply& answer, MonotonicTime now);
   void watch(MonotonicTime now);
@@ -98,7 +102,9 @@ class ResourceWatch {
   bool ever_listed_ = false;
   std::optional<MonotonicTime> absent_since_;
 
-  std::string version_;  // where the watch goes on; "": list first
+  std::string version_;        // where the watch goes on; "": list first
+  std::uint64_t highest_ = 0;  // version that was seen; 0: none
+  std::string went_back_;
   std::string partial_;  // of a line that has not ended
   MonotonicTime opened_{};
   bool answered_ = false;
