@@ -119,7 +119,7 @@ Fault move(const std::string& name, bool announced_first) {
   };
   fault.repaired = encrypted_at_c;
   fault.loss = Cost::kMeasured;
-  fault.ceiling = {.lost = 500, .right_after = milliseconds(3000)};
+  fault.ceiling = {.lost = 1000, .right_after = milliseconds(3000)};
   fault.why =
       "what is under way goes to where it was, where it is dropped and not forwarded in plaintext, "
       "and the new owner's packets are ahead of the news: "
