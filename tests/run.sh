@@ -305,7 +305,7 @@ if $full; then
     MESHD_LAB_PATIENCE=3 lab "lab (ASan, UBSan)" build/asan
   fi
   if wanted "unit and system tests (TSan)" && try_build tsan; then
-    ctests "unit and system tests (TSan)" build/tsan
+    TSAN_OPTIONS="suppressions=$root_of_checkout/tests/tsan.supp" ctests "unit and system tests (TSan)" build/tsan
   fi
   if $vm; then on_the_kernel 6.12 build/release; fi
   check "clang-tidy" tidy
