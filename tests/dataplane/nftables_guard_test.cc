@@ -105,8 +105,8 @@ TEST_P(NftablesGuard, HoldsWhileTheRulesAreReplacedUnderTheSets) {
   });
   const std::size_t anew = leaked();
   EXPECT_GT(anew, 0U);
-  // None on a quiet machine. On one whose processors are taken from it in the midst of a packet, a
-  // few of some hundred thousand pass between two generations of the rules; the routes hold those.
+  // Known, and not explained yet: one packet of IPv4, of some hundred thousand, and up to four on a
+  // busy machine. The routes hold those.
   EXPECT_LE(kept, std::max<std::size_t>(anew / 10, 5))
       << "against " << anew << " of a table made anew";
   std::printf("passed: %zu while rules were replaced, %zu while the table was made anew\n", kept,
