@@ -136,8 +136,16 @@ Chain moved_port(const NftSpec& spec) {
   return chain;
 }
 
-std::string by_family(std::string_view verb_and_chain) {
-  return fmt::format("meta nfproto vmap {{ ipv4 : {0}4, ipv6 : {0}6 }}", verb_and_chain);
+// A rule for each family, and no map of verdicts: the elements of a map leave in the moment in
+// which rules are replaced, and a packet among the old rules would find nothing.
+Chain by_family(std::string name, std::string_view hook, const char* lo, std::string_view chain) {
+  Chain base{std::move(name), fmt::format("type filter hook {}; policy accept;", hook), {}};
+  base.rules.push_back({fmt::format("{} \"lo\" return", lo), "this host to itself"});
+  for (const Family family : kFamilies)
+    base.rules.push_back(
+        {for_family(family, fmt::format("meta nfproto ipv{{n}} jump {}{{n}}", chain)),
+         for_family(family, "everything else of IPv{n}")});
+  return base;
 }
 
 Chain output(const NftSpec& spec) {
@@ -192,19 +200,13 @@ std::vector<Chain> chains_of(const NftSpec& spec) {
   if (spec.host_traffic) append(chains, host_chains(spec));
   for (const Family family : kFamilies) chains.push_back(arrives(family, spec));
   for (const Family family : kFamilies) chains.push_back(leaves(family, spec));
-  chains.push_back({"prerouting",
-                    "type filter hook prerouting priority mangle; policy accept;",
-                    {{"iifname \"lo\" return", "this host to itself"},
-                     {by_family("jump arrives"), "everything else"}}});
+  chains.push_back(by_family("prerouting", "prerouting priority mangle", "iifname", "arrives"));
   if (!spec.former_ports.empty()) chains.push_back(moved_port(spec));
   append(chains, reverse_path_chains(spec));
   if (pins(spec)) append(chains, pin_chains(spec));
   chains.push_back(output(spec));
   chains.push_back(forward(spec));
-  chains.push_back({"postrouting",
-                    "type filter hook postrouting priority filter; policy accept;",
-                    {{"oifname \"lo\" return", "this host to itself"},
-                     {by_family("jump leaves"), "everything else"}}});
+  chains.push_back(by_family("postrouting", "postrouting priority filter", "oifname", "leaves"));
   return chains;
 }
 

@@ -146,6 +146,11 @@ Result<std::string> rules_alone(const NftRuleset& ruleset, const std::vector<std
                           "nftables: somebody else's chain in table inet {} has a name that cannot "
                           "be written",
                           kNftTable);
+      // A base chain that stays keeps its hook: one made anew beside it is not there for a packet
+      // that is between the two already, and the old one is empty by then.
+      const bool stays =
+          ruleset.chains.find(fmt::format("chain {} {{", chain)) != std::string::npos;
+      if (stays && std::string_view(act) == "delete") continue;
       text += fmt::format("{} chain inet {} {}\n", act, kNftTable, chain);
     }
   return text + fmt::format("table inet {} {{{}}}\n", kNftTable, ruleset.chains);
