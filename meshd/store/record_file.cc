@@ -59,7 +59,7 @@ std::optional<FileText> refuse_file(int fd, const std::string& place) {
 
 // 0, or the errno. Reads one byte more than a record can have, so that a file that grew is seen.
 int read_text(int fd, std::string& text) {
-  std::array<char, 16384> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): read into
+  std::array<char, 16384> buffer;  // read into
   while (text.size() <= kMaxRecordBytes) {
     const ssize_t count = ::read(fd, buffer.data(), buffer.size());
     if (count < 0 && errno == EINTR) continue;

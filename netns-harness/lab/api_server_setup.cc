@@ -26,8 +26,8 @@ ApiUser meshd_user() {
 }
 
 std::string kube_apiserver() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");  // NOLINT(concurrency-mt-unsafe)
-  const char* home = std::getenv("HOME");             // NOLINT(concurrency-mt-unsafe)
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
   const std::filesystem::path root =
       cache != nullptr && *cache != '\0'
           ? std::filesystem::path(cache)

@@ -19,28 +19,17 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "dataplane/network_namespace.h"
+#include "eventually.h"
 #include "mesh/ip.h"
 
 namespace mesh::test {
 
-inline constexpr std::chrono::seconds kPatience{10};
 inline constexpr std::uint16_t kPort = 4711;
-
-// True as soon as `condition` is; false when patience runs out.
-inline bool eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    poll(nullptr, 0, 2);
-  }
-  return true;
-}
 
 using Packet = std::vector<std::uint8_t>;
 

@@ -10,7 +10,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <thread>
 
 namespace mesh::sandbox {
 namespace {
@@ -118,15 +117,6 @@ void add_address(const std::string& name, const IpAddress& address, int length) 
   request.put(IFA_LOCAL, address.bytes());
   request.put(IFA_ADDRESS, address.bytes());
   must(request, "add address to " + name);
-}
-
-bool eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  for (;;) {
-    if (condition()) return true;
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
 }
 
 }  // namespace mesh::sandbox

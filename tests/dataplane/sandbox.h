@@ -6,9 +6,9 @@
 // a test leaves behind dies with it, and /run is its own.
 #pragma once
 
-#include <functional>
 #include <string>
 
+#include "eventually.h"
 #include "mesh/ip.h"
 #include "meshd/dataplane/netlink_socket.h"
 #include "meshd/dataplane/unique_fd.h"
@@ -39,7 +39,6 @@ void delete_link(const std::string& name);
 void set_up(const std::string& name);
 void add_address(const std::string& name, const IpAddress& address, int length);
 
-// Polls `condition` until it holds or ten seconds passed; the value is what it said last.
-bool eventually(const std::function<bool()>& condition);
+using test::eventually;
 
 }  // namespace mesh::sandbox

@@ -25,7 +25,7 @@ constexpr int kMostMutations = 6000;
 constexpr std::size_t kPrefixesBelow = 2048;
 constexpr std::size_t kMaxSize = 65536;
 
-std::string current;  // NOLINT(*-global-variables): read by the signal handler
+std::string current;  // read by the signal handler
 
 extern "C" void report(int signal) {
   constexpr std::string_view kText = "\nthe input was:\n";

@@ -24,7 +24,7 @@ using nlohmann::json;
 const IpAddress kLoopback = IpAddress::v4(0x7f000001);
 
 std::pair<int, std::string> shell(const std::string& command) {
-  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");  // NOLINT(cert-env33-c)
+  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
   if (pipe == nullptr) throw std::runtime_error("popen");
   std::string output;
   std::array<char, 4096> buffer{};

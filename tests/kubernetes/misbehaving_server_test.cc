@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "eventually.h"
 #include "kubernetes/fake_api.h"
 #include "meshd/store/kubernetes/kubernetes_store.h"
 #include "store/observer.h"
@@ -284,7 +285,7 @@ TEST_F(MisbehavingServer, StoppingWaitsForNoServer) {
   auto client = this->client(api);
   Observer observer;
   client->start(observer.sink());
-  while (api.targets().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ASSERT_TRUE(test::eventually([&] { return !api.targets().empty(); }, Observer::kPatience));
   const auto start = std::chrono::steady_clock::now();
   client->stop();
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));

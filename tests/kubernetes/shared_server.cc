@@ -5,7 +5,7 @@
 namespace mesh::testing {
 namespace {
 
-std::optional<ApiServer> the_server;  // NOLINT(*-non-const-global-variables): one per program
+std::optional<ApiServer> the_server;  // one per program
 
 class ServerEnvironment : public ::testing::Environment {
  public:

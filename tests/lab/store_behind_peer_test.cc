@@ -13,7 +13,7 @@ class StoreBehindPeer : public MeshTest {
  protected:
   void SetUp() override {
     MeshTest::SetUp();
-    if (!IsSkipped() && find_program("etcd").empty()) GTEST_SKIP() << "etcd is not installed";
+    if (!IsSkipped()) need_installed({"etcd"});
   }
   void TearDown() override {
     etcd_.reset();

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "eventually.h"
 #include "meshd/store/etcd/etcd_keys.h"
 #include "meshd/store/etcd/etcd_store.h"
 #include "meshd/store/record_codec.h"

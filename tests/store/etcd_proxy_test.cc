@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <thread>
 
 #include "store/etcd_fixture.h"
 #include "store/scripted_etcd.h"
@@ -76,9 +75,7 @@ std::size_t reads_of(ScriptedEtcd::Script script, std::size_t enough) {
   options.probe_after = std::chrono::milliseconds(50);
   ObservedStore client(std::make_unique<EtcdStore>(options));
   EXPECT_TRUE(client.seen().wait_in_sync());
-  const auto deadline = Steady::now() + std::chrono::seconds(2);
-  while (etcd.reads().size() < enough && Steady::now() < deadline)
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  (void)test::eventually([&] { return etcd.reads().size() >= enough; }, std::chrono::seconds(2));
   EXPECT_EQ(client.seen().now().updates, 1) << client.seen().now().errors;
   return etcd.reads().size();
 }

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <thread>
-
 #include "store/etcd_fixture.h"
 #include "store/tcp_relay.h"
 
@@ -15,15 +13,12 @@ class EtcdState : public EtcdStoreTest {
  protected:
   // Until what node-a shows is in the store: its record, and its sign of life under a lease.
   bool wait_in_store(const NodeRecord& record) {
-    const auto deadline = Steady::now() + Observer::kPatience;
-    while (Steady::now() < deadline) {
+    const auto is_there = [&] {
       const auto live = server_.hands().get(keys_.live(record.name));
       const auto found = server_.hands().get(keys_.node(record.name));
-      if (live && live->lease() != 0 && found && found->value() == format_record_json(record))
-        return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return false;
+      return live && live->lease() != 0 && found && found->value() == format_record_json(record);
+    };
+    return test::eventually(is_there, Observer::kPatience);
   }
 };
 

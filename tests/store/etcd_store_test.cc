@@ -155,9 +155,8 @@ TEST_F(EtcdStoreTest, ASignOfLifeThatSomebodyRemovedIsGivenAgain) {
   client->publish(example_record("node-a"));
   const std::string key = keys_.live("node-a");
   const auto wait_for_key = [&] {
-    for (int i = 0; i < 6000 && !server_.hands().get(key); ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    return server_.hands().get(key).has_value();
+    return test::eventually([&] { return server_.hands().get(key).has_value(); },
+                            Observer::kPatience);
   };
   ASSERT_TRUE(wait_for_key());
   EXPECT_NE(server_.hands().get(key)->lease(), 0);

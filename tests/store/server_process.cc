@@ -20,7 +20,7 @@ namespace mesh::testing {
 ServerProcess::ServerProcess(const std::vector<std::string>& argv, const std::string& log) {
   std::vector<char*> arguments;
   for (const std::string& argument : argv)
-    arguments.push_back(const_cast<char*>(argument.c_str()));  // NOLINT(*-const-cast): execvp's
+    arguments.push_back(const_cast<char*>(argument.c_str()));  // execvp takes it so
   arguments.push_back(nullptr);
   const UniqueFd out(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!out) throw std::runtime_error("open " + log + ": " + std::strerror(errno));
@@ -67,7 +67,7 @@ std::uint16_t free_port() {
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
-  auto* const generic = reinterpret_cast<sockaddr*>(&address);  // NOLINT(*-reinterpret-cast)
+  auto* const generic = reinterpret_cast<sockaddr*>(&address);
   if (!socket || ::bind(socket.get(), generic, size) != 0 ||
       ::getsockname(socket.get(), generic, &size) != 0)
     throw std::runtime_error("no free port");

@@ -23,7 +23,7 @@ sockaddr_in loopback(std::uint16_t port) {
 }
 
 const sockaddr* generic(const sockaddr_in& address) {
-  return reinterpret_cast<const sockaddr*>(&address);  // NOLINT(*-reinterpret-cast)
+  return reinterpret_cast<const sockaddr*>(&address);
 }
 
 UniqueFd listen_on(std::uint16_t& port) {
@@ -33,8 +33,7 @@ UniqueFd listen_on(std::uint16_t& port) {
   sockaddr_in address = loopback(port);
   socklen_t size = sizeof address;
   if (::bind(socket.get(), generic(address), size) != 0 || ::listen(socket.get(), 64) != 0 ||
-      ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address),  // NOLINT
-                    &size) != 0)
+      ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
     throw std::runtime_error("a relay cannot listen");
   port = ntohs(address.sin_port);
   return socket;
@@ -42,7 +41,7 @@ UniqueFd listen_on(std::uint16_t& port) {
 
 // What one side says goes to the other, blocking: the peers of a test do read.
 bool copy(int from, int to) {
-  std::array<char, 65536> buffer;  // NOLINT(*-member-init): read into
+  std::array<char, 65536> buffer;  // read into
   const ssize_t count = ::recv(from, buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (count <= 0) return count < 0 && (errno == EAGAIN || errno == EINTR);
   for (ssize_t sent = 0; sent < count;) {
