@@ -48,6 +48,7 @@ class FakeDataplane final : public Dataplane {
 
   // --- faults ---
   static constexpr int kForEver = std::numeric_limits<int>::max();
+  static constexpr Duration kRoundTrip = std::chrono::microseconds(100);  // of a handshake
   // The next operation or dump of this kind fails, `times` times, after `skip` that do not. Kinds:
   // those of name_of(Act), "ensure-device", "read-device", "read-links", "read-addresses",
   // "read-routes", "read-rules", "read-nftables", "read-counters", "read-link-sysctl", "lookup",
