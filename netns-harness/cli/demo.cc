@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <filesystem>
 #include <vector>
 
 #include "lab/capture.h"
@@ -162,13 +163,16 @@ int run_demo(const DemoOptions& options) {
   if (options.keep) {
     demo.lab().keep();
     const std::string id = demo.lab().id();
+    // As it can be copied from where the demo was started.
+    const std::string program =
+        std::filesystem::proximate(std::filesystem::read_symlink("/proc/self/exe")).native();
     say(
         fmt::format("\nThe mesh is left standing. To play with it:\n"
-                    "  mesh-lab status --id {0}\n"
-                    "  mesh-lab exec --id {0} node-a -- meshctl status --watch\n"
-                    "  mesh-lab exec --id {0} node-a/w1 -- ping 10.2.0.2\n"
-                    "  mesh-lab down --id {0}",
-                    id));
+                    "  {1} status --id {0}\n"
+                    "  {1} exec --id {0} node-a -- meshctl status --watch\n"
+                    "  {1} exec --id {0} node-a/w1 -- ping 10.2.0.2\n"
+                    "  {1} down --id {0}",
+                    id, program));
   }
   return result;
 }

@@ -13,15 +13,13 @@ using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-class Guard : public ::testing::Test {
+class GuardTest : public ::testing::Test {
  protected:
-  // Node a with b, which requires encryption and is proven; c, which requires it and is not; and d,
-  // which does not. Written down, and stopped.
-  void SetUp() override {
+  // Node a with `b`, which has to be encrypted and is proven; and d, which has not. Written down.
+  void write_down(const RecordOf& b) {
     rig.keeps_snapshots = true;
     rig.kernel.answer(key(2));
-    rig.store.put(node("b", 2).mode("require").record());
-    rig.store.put(node("c", 3).mode("require").record());
+    rig.store.put(b.record());
     rig.add_peer("d", 4);
     rig.start();
     ASSERT_TRUE(rig.run_until([&] { return rig.encrypted("b") && rig.encrypted("d"); }));
@@ -43,6 +41,15 @@ class Guard : public ::testing::Test {
     return {set, {ip(fmt::format("10.{}.0.0", n)), ip(fmt::format("10.{}.0.255", n))}};
   }
   Rig rig;
+};
+
+class Guard : public GuardTest {
+ protected:
+  // Besides c, which requires encryption and is not proven.
+  void SetUp() override {
+    rig.store.put(node("c", 3).mode("require").record());
+    write_down(node("b", 2).mode("require"));
+  }
 };
 
 TEST_F(Guard, AfterABootItClosesWhatMustEncryptAndNothingElse) {
@@ -180,30 +187,18 @@ TEST_F(Guard, WhatIsBlockedStaysSoOverRestartsAndRebootsUntilItIsForgotten) {
 
 // --- the same where no node, but a policy requires it ---
 
-class GuardByPolicy : public ::testing::Test {
+class GuardByPolicy : public GuardTest {
  protected:
-  // Node a with b, of which a policy demands encryption by its label, and d, of which none does.
+  // A policy demands it of b by its label, of d none does.
   void SetUp() override {
-    rig.keeps_snapshots = true;
-    rig.kernel.answer(key(2));
     rig.config.node.labels = {{"zone", "z1"}};
-    rig.store.put(node("b", 2).label("role", "db").record());
-    rig.add_peer("d", 4);
     rig.store.put_policy({"p", 1, "role == 'db'", "zone == 'z1'", PolicyAction::kRequire});
-    rig.start();
-    ASSERT_TRUE(rig.run_until([&] { return rig.encrypted("b") && rig.encrypted("d"); }));
-    rig.run(seconds(10));
-    ASSERT_TRUE(rig.snapshot);
+    write_down(node("b", 2).label("role", "db"));
   }
   void expect_blocked(const std::string& when) {
     EXPECT_EQ(rig.peer("b").reason, Reason::kNoRecord) << when;
     EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kUnreachable) << when;
   }
-  void stop() {
-    rig.reconciler->finish();
-    rig.reconciler.reset();
-  }
-  Rig rig;
 };
 
 TEST_F(GuardByPolicy, APeerThatVanishedWhileMeshdWasStoppedIsBlocked) {
@@ -235,9 +230,7 @@ TEST_F(GuardByPolicy, WhatIsBlockedStaysSoWhereTheStoreIsOutAtBoot) {
   rig.run(seconds(10));
   stop();
   rig.reboot();
-  const auto outcome = hold_closed(rig.kernel, rig.config, *rig.snapshot, key(1), rig.clock.now());
-  ASSERT_TRUE(outcome);
-  EXPECT_THAT(outcome->closed, ElementsAre("b"));
+  EXPECT_THAT(hold().closed, ElementsAre("b"));
   EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kUnreachable);
   rig.store.go_out("no such directory");
   rig.start();
