@@ -13,7 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # The program is not installed yet: stand another one in for it.
 copy=$work/${unit##*/}
-sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' "$unit" >"$copy"
+sed 's|^\(Exec[A-Za-z]*\)=[^ ]*/meshd |\1=/bin/true |' "$unit" >"$copy"
 grep -Eq '^ExecStart=/bin/true (--guard )?--config /etc/meshd/meshd.yaml$' "$copy"
 
 # verify prints unknown keys and bad values, and not all of them change its exit code.
