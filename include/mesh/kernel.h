@@ -129,14 +129,16 @@ enum class NftSet : std::uint8_t {
   kRxPlaintext,  // C: from the peer by any other device
   kTxRequired,   // C: prefixes that must not be sent to by any other device: dropped
   kRxRequired,   // C: the same for what arrives
+  kTxBlocked,    // C: prefixes that nothing is sent to now: my routes refuse it
   kPinned,       // C: to the peer by any other device, of connections that are pinned to that
   // Host traffic, once both sides cover it; less what is exempt (NftSpec::failsafe):
   kEncryptedHosts,  // C: peers' addresses that this node's are sent to through the mesh device only
-  kRequiredHosts,   // C: peers' addresses that must not be sent to, nor heard from, by any other
-  kClosedHop,       // C: addresses of peers that are not sent to in plaintext: no gateways for what
-                    // came through the mesh, or goes to a prefix of mine
+  kRequiredHosts,   // C: peers' addresses that must not be sent to by any other
+  kRxRequiredHosts,  // C: the same for what arrives
+  kClosedHop,  // C: addresses of peers that are not sent to in plaintext: no gateways for what
+               // came through the mesh, or goes to a prefix of mine
 };
-inline constexpr int kNftSetCount = 15;
+inline constexpr int kNftSetCount = 17;
 std::string_view to_string(NftSet set);
 
 // Inclusive at both ends, one family. Ranges of one set never overlap.

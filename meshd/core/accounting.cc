@@ -13,16 +13,18 @@ std::vector<NftSet> sets_of(const Accounting::Prefix& prefix) {
   if (prefix.address) sets.push_back(NftSet::kPeerAddress);
   if (prefix.required) sets.insert(sets.end(), {NftSet::kTxRequired, NftSet::kRxRequired});
   if (prefix.encrypted_host) sets.push_back(NftSet::kEncryptedHosts);
-  if (prefix.required_host) sets.push_back(NftSet::kRequiredHosts);
+  if (prefix.required_host)
+    sets.insert(sets.end(), {NftSet::kRequiredHosts, NftSet::kRxRequiredHosts});
+  if (prefix.blocked) sets.push_back(NftSet::kTxBlocked);
   if (prefix.address && prefix.closed) sets.push_back(NftSet::kClosedHop);
   return sets;
 }
 
 constexpr std::array kPeerSets{
-    NftSet::kPeerAddress, NftSet::kPeer,           NftSet::kForeign,       NftSet::kTxWireguard,
-    NftSet::kRxWireguard, NftSet::kTxPlaintext,    NftSet::kRxPlaintext,   NftSet::kTxRequired,
-    NftSet::kRxRequired,  NftSet::kEncryptedHosts, NftSet::kRequiredHosts, NftSet::kClosedHop,
-    NftSet::kPinned};
+    NftSet::kPeerAddress, NftSet::kPeer,           NftSet::kForeign,        NftSet::kTxWireguard,
+    NftSet::kRxWireguard, NftSet::kTxPlaintext,    NftSet::kRxPlaintext,    NftSet::kTxRequired,
+    NftSet::kRxRequired,  NftSet::kEncryptedHosts, NftSet::kRequiredHosts,  NftSet::kClosedHop,
+    NftSet::kPinned,      NftSet::kTxBlocked,      NftSet::kRxRequiredHosts};
 
 }  // namespace
 

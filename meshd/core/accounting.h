@@ -20,6 +20,7 @@ class Accounting {
     bool workload = false;  // a prefix of the record
     bool address = false;   // an underlay address
     bool required = false;  // must not be sent to, or heard from, in plaintext
+    bool blocked = false;   // nothing is sent to it now
     // Of an address: what this host itself sends goes through the mesh alone; nothing goes either
     // way between the hosts but through the mesh.
     bool encrypted_host = false;

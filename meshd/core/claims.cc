@@ -61,9 +61,11 @@ bool Claims::yields(const std::string& node, const Cidr& cidr) const {
 std::string Claims::why_yielded(const std::string& node, const Cidr& cidr) const {
   for (const Cidr& mine : own_.cidrs)
     if (mine.covers(cidr)) return "it is this node's own now";
+  const auto found = claims_.find(node);
+  const bool blocked = found != claims_.end() && found->second.blocked;
   std::string why;
   visit_covering(cidr.base(), [&](const Cidr& around) {
-    if (!around.covers(cidr)) return false;
+    if (!around.covers(cidr) || (blocked && around != cidr)) return false;
     for (const std::string& other : nodes_of(by_keeping_, around)) {
       if (other == node || (around != cidr && !held_keys_.contains(other)) ||
           !why_cidr_impossible(other, around).empty())

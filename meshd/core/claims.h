@@ -32,6 +32,9 @@ struct NodeClaims {
   // Of `cidrs`: what its record no longer has. It keeps these against nobody.
   std::vector<Cidr> yielding = {};
   bool yields_all = false;  // the record is gone: so with all prefixes and addresses
+  // Of what it yields, nothing falls to a wider claim: it is blocked, and no other claim is meant
+  // for it.
+  bool blocked = false;
   friend bool operator==(const NodeClaims&, const NodeClaims&) = default;
 };
 

@@ -37,7 +37,7 @@ bool gives_way(const NodeClaims& claims, const Cidr& cidr) {
 
 // What of `claims` is not in `others`, or not in the same way.
 NodeClaims without(const NodeClaims& claims, const NodeClaims& others) {
-  if (claims.yields_all != others.yields_all) return claims;
+  if (claims.yields_all != others.yields_all || claims.blocked != others.blocked) return claims;
   NodeClaims rest;
   for (const Cidr& cidr : claims.cidrs)
     if (!std::binary_search(others.cidrs.begin(), others.cidrs.end(), cidr) ||

@@ -36,7 +36,7 @@ struct PairFacts {
   bool local_wireguard = false;  // this node has a device
   bool local_off = false;        // this node's own mode is off: it has withdrawn its key
   Mode mode = Mode::kPrefer;     // of the pair
-  bool record_gone = false;      // required pairs only: the record vanished
+  bool record_gone = false;      // the record vanished from a pair that had to encrypt
   bool peer_unsupported = false;
   KeyVerdict key = KeyVerdict::kAbsent;
   bool has_endpoint = false;

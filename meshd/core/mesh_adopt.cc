@@ -21,6 +21,7 @@ void MeshModel::adopt(const Mirror& mirror, Instant now) {
     adopted.session = adopted.key && mirror.peers().at(*adopted.key).last_handshake.has_value();
   }
   for (const auto& [key, wg] : mirror.peers()) {
+    if (wg.last_handshake) old_sessions_.insert(key);
     keep_withdrawn(key, wg.allowed_ips, closed, now.monotonic);
     for (const std::string& node : claims_.nodes_with_key(key)) {
       const NodeClaims theirs = peers_.at(node).claims();

@@ -14,6 +14,9 @@ void MeshModel::set_local(LocalNode local, Instant now) {
   // What I send tells the peers where I listen now.
   if (local_.listen_port != 0 && local_.listen_port != local.listen_port)
     for (auto& [node, peer] : peers_) peer.show_endpoint();
+  NodeSet closed_by_me;  // gone, and blocked because I required encryption, or held whoever had it
+  for (const auto& [node, peer] : peers_)
+    if (peer.gone() && stays_blocked(peer)) closed_by_me.insert(node);
   local_ = std::move(local);
   OwnClaims own;
   own.cidrs = local_.cidrs;
@@ -26,10 +29,8 @@ void MeshModel::set_local(LocalNode local, Instant now) {
   if (addresses_alone) return mark(related);
   mark_all_dirty();
   take_own_labels();
-  NodeSet released;  // gone, and blocked only because I required encryption
-  for (const auto& [node, peer] : peers_)
-    if (peer.gone() && !stays_blocked(peer)) released.insert(node);
-  for (const std::string& node : released) forget(node);
+  for (const std::string& node : closed_by_me)
+    if (const auto peer = peers_.find(node); !stays_blocked(peer->second)) release(peer);
 }
 
 void MeshModel::set_path(const std::string& node, std::optional<MeasuredPath> path) {
@@ -147,6 +148,9 @@ void MeshModel::decide_peer(const std::string& node, Peer& peer, Instant now, Re
   facts.stale = peer.announcement().key && departing_.contains(*peer.announcement().key);
   facts.former_receives = peer.former() && departing_.contains(*peer.former());
   find_adopted(peer, facts);
+  // The earlier run did not send through it: the peer may have thrown that session away since.
+  if (!facts.adopted && peer.announcement().key && old_sessions_.contains(*peer.announcement().key))
+    facts.stale = true;
   peer.update_keys(local_, facts, now);
   if (start_over_) peer.start_over(local_, now);
   if (local_.device_index != 0) {
@@ -162,7 +166,8 @@ void MeshModel::decide_peer(const std::string& node, Peer& peer, Instant now, Re
 void MeshModel::track_keys(const std::string& node, const Peer* peer, MonotonicTime now) {
   std::set<PublicKey> keys = peer != nullptr ? peer->keys_in_use() : std::set<PublicKey>{};
   std::set<PublicKey> kept = keys;
-  if (peer != nullptr && peer->announcement().key) kept.insert(*peer->announcement().key);
+  if (peer != nullptr && !peer->gone() && peer->announcement().key)
+    kept.insert(*peer->announcement().key);
   mark(claims_.keep_keys(node, kept));
   if (const auto before = keys_of_.find(node); before != keys_of_.end()) {
     for (const PublicKey& key : before->second) {
@@ -227,6 +232,7 @@ std::vector<std::string> MeshModel::settle(Instant now, Desired& desired, Touche
     adopting_ = false;
     adopted_.clear();
     adopted_mtu_.clear();
+    old_sessions_.clear();
   }
   return {changed.begin(), changed.end()};
 }

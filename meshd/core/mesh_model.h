@@ -41,7 +41,8 @@ class MeshModel {
   struct Remembered {
     std::shared_ptr<const StoreEntry> record;  // never null
     EncryptionMemory memory;
-    bool gone = false;  // its record was gone, and its prefixes blocked
+    bool gone = false;                           // its record was gone, and its prefixes blocked
+    std::optional<PublicKey> sent_through = {};  // the key through which packets went to it
   };
   void remember(std::vector<Remembered> nodes);
   // An operator says that what a peer has become is right, and what is gone may be forgotten.
@@ -108,11 +109,14 @@ class MeshModel {
     bool foreign = false;  // no record ever published it
   };
 
+  void take_back(const Remembered& node, MonotonicTime now);
   void recall(const NodeSet& listed, MonotonicTime now);
   bool stays_blocked(const Peer& peer) const;
   void apply_change(const StoreChange& change, MonotonicTime now);
+  void close_what_goes(const StoreUpdate& update);
   void record_is_gone(const std::string& node, MonotonicTime now);
   void forget(const std::string& node);
+  void release(std::map<std::string, Peer>::iterator peer);
   void erase(std::map<std::string, Peer>::iterator peer);
   std::size_t apply_policies(const StoreUpdate& update);
   // Gives the peers what the policies say of them now.
@@ -159,6 +163,8 @@ class MeshModel {
   std::map<PublicKey, std::string> key_of_;    // keys in use, and whose they are
   std::map<std::string, std::set<PublicKey>> keys_of_;  // the same, by node
   std::map<PublicKey, Departing> departing_;
+  // Keys of which an earlier run's device has had a handshake, while adopting_.
+  std::set<PublicKey> old_sessions_;
   bool leftovers_known_ = false;  // the keys that an earlier run left have been seen
   bool start_over_ = false;
   bool local_dirty_ = true;

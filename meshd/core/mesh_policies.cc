@@ -33,8 +33,6 @@ void MeshModel::refresh_policies() {
     Peer& peer = peers_.at(node);
     peer.set_policy(pair_policies_.of(node));
     dirty_.insert(node);
-    // Gone, and blocked only because a policy required encryption.
-    if (peer.gone() && peer.mode(local_) != Mode::kRequire) forget(node);
   }
 }
 

@@ -4,6 +4,7 @@
 namespace mesh {
 
 std::size_t MeshModel::apply(const StoreUpdate& update, Instant now) {
+  close_what_goes(update);
   std::size_t changed = update.changes.size() + apply_policies(update);
   take_own_labels();  // whoever comes and vanishes in this update is judged by them
   for (const StoreChange& change : update.changes) apply_change(change, now.monotonic);
@@ -28,6 +29,22 @@ std::size_t MeshModel::apply(const StoreUpdate& update, Instant now) {
   return changed;
 }
 
+// A store that loses records and policies at once turns no encryption off: what required it until
+// now still judges whose record goes.
+void MeshModel::close_what_goes(const StoreUpdate& update) {
+  if (update.policies.empty() && !update.complete) return;  // the policies stay as they are
+  NodeSet listed;
+  NodeSet gone;
+  for (const StoreChange& change : update.changes)
+    (change.entry ? listed : gone).insert(change.node);
+  if (update.complete)
+    for (const auto& [node, peer] : peers_)
+      if (!listed.contains(node)) gone.insert(node);
+  for (const std::string& node : gone)
+    if (const auto peer = peers_.find(node); peer != peers_.end() && stays_blocked(peer->second))
+      forget(node);
+}
+
 void MeshModel::restore(const StoreUpdate& records, std::map<std::string, PublicKey> proven,
                         Labels own_labels, Instant now) {
   restored_labels_ = std::move(own_labels);
@@ -37,20 +54,31 @@ void MeshModel::restore(const StoreUpdate& records, std::map<std::string, Public
 }
 
 void MeshModel::remember(std::vector<Remembered> nodes) {
-  for (Remembered& node : nodes)
-    recalled_.emplace(std::get<NodeRecord>(*node.record).name, std::move(node));
+  for (Remembered& node : nodes) {
+    const std::string& name = std::get<NodeRecord>(*node.record).name;
+    if (node.sent_through) remembered_.emplace(name, *node.sent_through);
+    recalled_.emplace(name, std::move(node));
+  }
+}
+
+// A node as an earlier run knew it, if it is not known by now.
+void MeshModel::take_back(const Remembered& node, MonotonicTime now) {
+  const std::string& name = std::get<NodeRecord>(*node.record).name;
+  const auto [place, is_new] = peers_.try_emplace(name, name);
+  if (!is_new) return;
+  Peer& peer = place->second;
+  peer.set_memory(node.memory);
+  pair_policies_.set_peer(name, node.record);
+  peer.set_record(node.record, now);
+  peer.set_gone(node.gone);
+  mark(claims_.set(name, peer.claims()));
+  dirty_.insert(name);
 }
 
 // Whose record went while nobody looked: as if it went now.
 void MeshModel::recall(const NodeSet& listed, MonotonicTime now) {
-  for (auto& [name, node] : std::exchange(recalled_, {})) {
-    if (listed.contains(name) || peers_.contains(name) || name == local_.name) continue;
-    Peer& peer = peers_.try_emplace(name, name).first->second;
-    peer.set_memory(std::move(node.memory));
-    pair_policies_.set_peer(name, node.record);
-    peer.set_record(node.record, now);
-    mark(claims_.set(name, peer.claims()));
-  }
+  for (const auto& [name, node] : std::exchange(recalled_, {}))
+    if (!listed.contains(name) && name != local_.name) take_back(node, now);
 }
 
 Result<void> MeshModel::allow_downgrade(const std::string& node) {
@@ -64,12 +92,13 @@ Result<void> MeshModel::allow_downgrade(const std::string& node) {
                       to_string(peer.decision().state),
                       peer.mode(local_) == Mode::kRequire ? ", and encryption is required" : "");
   dirty_.insert(node);
-  if (peer.gone()) forget(node);
+  if (peer.gone() && !stays_blocked(peer)) release(found);
   return {};
 }
 
 // Whoever deletes a record must not thereby turn encryption off: its prefixes stay claimed, and
-// blocked.
+// blocked, until another node claims them or an operator forgets the node; also when the policy
+// that required encryption goes later.
 bool MeshModel::stays_blocked(const Peer& peer) const {
   return peer.mode(local_) == Mode::kRequire || peer.held(local_);
 }
@@ -86,8 +115,11 @@ void MeshModel::apply_change(const StoreChange& change, MonotonicTime now) {
     record_is_gone(change.node, now);
     return;
   }
-  const auto known = peers_.find(change.node);
   if (bad != nullptr) {
+    // Of a node that an earlier run knew, that one's last good record stays.
+    if (const auto earlier = recalled_.find(change.node); earlier != recalled_.end())
+      take_back(earlier->second, now);
+    const auto known = peers_.find(change.node);
     if (known == peers_.end()) {
       refused_[change.node] = bad->message;
     } else {
@@ -118,12 +150,14 @@ void MeshModel::apply_change(const StoreChange& change, MonotonicTime now) {
 void MeshModel::record_is_gone(const std::string& node, MonotonicTime now) {
   refresh_policies();  // of a node that came in the same update, they have not been asked yet
   const auto found = peers_.find(node);
-  if (found == peers_.end() || found->second.vanished()) return;
+  if (found == peers_.end() || found->second.vanished() || found->second.gone()) return;
   Peer& peer = found->second;
+  if (const auto earlier = recalled_.find(node); earlier != recalled_.end() && earlier->second.gone)
+    peer.set_gone(true);  // it was before, whatever closed it then
   const auto& key = peer.announcement().key;
   const bool left =
       peer.decision().path != Path::kWireguard || !key || claims_.nodes_with_key(*key).size() != 1;
-  if (left || peer.mode(local_) == Mode::kRequire) {
+  if (left || peer.gone() || peer.mode(local_) == Mode::kRequire) {
     forget(node);
     return;
   }
@@ -136,14 +170,19 @@ void MeshModel::forget(const std::string& node) {
   const auto found = peers_.find(node);
   if (found == peers_.end()) return;
   dirty_.insert(node);
-  if (stays_blocked(found->second)) {
+  if (found->second.gone() || stays_blocked(found->second)) {
     found->second.set_gone(true);
     mark(claims_.set(node, found->second.claims()));
     return;
   }
-  if (const EncryptionMemory& memory = found->second.memory(); memory.proven && !memory.downgrade)
-    downgrades_[node] = Reason::kNoRecord;
-  erase(found);
+  release(found);
+}
+
+void MeshModel::release(std::map<std::string, Peer>::iterator peer) {
+  dirty_.insert(peer->first);
+  if (const EncryptionMemory& memory = peer->second.memory(); memory.proven && !memory.downgrade)
+    downgrades_[peer->first] = Reason::kNoRecord;
+  erase(peer);
 }
 
 void MeshModel::erase(std::map<std::string, Peer>::iterator peer) {

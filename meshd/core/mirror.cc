@@ -13,6 +13,11 @@ void Mirror::set_device(const WgDevice& device, Touched& touched) {
                       before->second.keepalive == peer.keepalive &&
                       before->second.endpoint == peer.endpoint;
     if (!same) touched.peers.insert(peer.key);
+    // A peer that roams is heard from there; another endpoint without a word was written by others.
+    if (before != peers_.end() && before->second.endpoint && peer.endpoint &&
+        before->second.endpoint != peer.endpoint && before->second.rx_bytes == peer.rx_bytes &&
+        before->second.last_handshake == peer.last_handshake)
+      forget_endpoint(peer.key);
     if (before == peers_.end() && peer.endpoint) {
       if (peer.last_handshake) {
         adopted_endpoints_.insert(peer.key);
@@ -236,8 +241,17 @@ struct Mirror::OnEvent {
   }
   std::string operator()(const AddressEvent& event) const {
     const bool ours = mirror.device_ && mirror.device_->ifindex == event.address.ifindex;
-    const bool changed = event.removed ? mirror.addresses_.erase(event.address) != 0
-                                       : mirror.addresses_.insert(event.address).second;
+    // One that is deprecated by now is the same address.
+    const LocalAddress& news = event.address;
+    bool changed = event.removed || !mirror.addresses_.contains(news);
+    const auto known = std::erase_if(mirror.addresses_, [&](const LocalAddress& here) {
+      return here.ifindex == news.ifindex && here.address == news.address &&
+             here.prefix_length == news.prefix_length;
+    });
+    if (event.removed)
+      changed = known != 0;
+    else
+      mirror.addresses_.insert(news);
     // With an IPv4 address go the routes that prefer it, and with the last one all of the device;
     // nobody is told.
     if (ours && event.removed && event.address.address.family() == Family::kIpv4)
@@ -265,8 +279,7 @@ struct Mirror::OnEvent {
     return changed && event.rule.protocol == kProtocol ? "rule" : "";
   }
   std::string operator()(const NftEvent&) const {
-    mirror.set_nftables(std::nullopt, touched);  // until it is read again
-    return "nftables";
+    return "nftables";  // what was done the event does not say: whoever asks reads it again
   }
   std::string operator()(const OverrunEvent&) const {
     touched.everything = true;

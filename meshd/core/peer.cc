@@ -51,12 +51,13 @@ NodeClaims Peer::claims() const {
   claims.addresses = record().addresses;
   for (const Endpoint& endpoint : announcement_.endpoints)
     claims.endpoint_addresses.push_back(endpoint.address);
-  claims.key = announcement_.key;
+  if (!gone_) claims.key = announcement_.key;
   for (const auto& [cidr, until] : withdrawn_) {
     claims.cidrs.push_back(cidr);
     claims.yielding.push_back(cidr);
   }
-  claims.yields_all = vanished();
+  claims.yields_all = vanished() || gone_;
+  claims.blocked = gone_;
   return claims;
 }
 
@@ -328,6 +329,7 @@ Contribution Peer::contribution(const LocalNode& local) const {
     prefix.node = name_;
     prefix.workload = true;
     prefix.required = required;
+    prefix.blocked = decision_.path == Path::kDrop;
   }
   for (const IpAddress& address : accepted_.addresses) {
     Accounting::Prefix& prefix = contribution.prefixes[Cidr::host(address)];

@@ -139,12 +139,25 @@ class Planner {
         return std::none_of(added_elements_.begin(), added_elements_.end(),
                             [&](const NftElement& added) { return overlap(element, added); });
       });
-    // Removals first: ranges of one set may not overlap.
+    // Guards first, and a set's removals right before what takes their place: ranges of one set may
+    // not overlap, and nothing of it is open between two transactions.
+    for (const bool guards : {true, false})
+      for (int set = 0; set < kNftSetCount; ++set)
+        if (is_guard(static_cast<NftSet>(set)) == guards)
+          plan_elements_of(static_cast<NftSet>(set));
+  }
+
+  static bool is_guard(NftSet set) {
+    return set == NftSet::kTxRequired || set == NftSet::kRxRequired ||
+           set == NftSet::kRequiredHosts || set == NftSet::kRxRequiredHosts;
+  }
+
+  void plan_elements_of(NftSet set) {
     for (const NftElement& element : removed_elements_)
-      add(kCounting, kNftables, RemoveElement{element});
+      if (element.set == set) add(kCounting, kNftables, RemoveElement{element});
     for (const NftElement& element : added_elements_)
-      add(element.set == NftSet::kEncryptedHosts ? kClosing : kCounting, kNftables,
-          PutElement{element});
+      if (element.set == set)
+        add(set == NftSet::kEncryptedHosts ? kClosing : kCounting, kNftables, PutElement{element});
   }
 
   static bool overlap(const NftElement& a, const NftElement& b) {

@@ -1,7 +1,6 @@
 #include "core/policies.h"
 
 #include <algorithm>
-#include <set>
 #include <tuple>
 
 namespace mesh {
@@ -34,19 +33,44 @@ Result<Policy> Policy::compile(EncryptionPolicy document) {
 
 std::size_t Policies::apply(const StoreUpdate& update) {
   std::size_t changed = 0;
-  for (const PolicyChange& change : update.policies)
-    if (apply(change)) ++changed;
-  if (!update.complete) return changed;
   std::set<std::string> listed;
-  for (const PolicyChange& change : update.policies) listed.insert(change.policy);
-  const auto is_gone = [&](const auto& item) { return !listed.contains(item.first); };
+  for (const PolicyChange& change : update.policies) {
+    // A store that was emptied, or restored from a backup, has not been told to turn anything off.
+    const bool lost = change.entry == nullptr && !update.went_back.empty();
+    if (lost ? lose(change.policy) : apply(change)) ++changed;
+    if (change.entry) listed.insert(change.policy);
+  }
+  if (!update.complete) return changed;
+  if (!update.went_back.empty()) {
+    std::vector<std::string> missing;
+    for (const auto& [name, policy] : in_force_)
+      if (!listed.contains(name)) missing.push_back(name);
+    changed += static_cast<std::size_t>(std::count_if(
+        missing.begin(), missing.end(), [&](const auto& name) { return lose(name); }));
+  }
+  const auto is_gone = [&](const auto& item) {
+    return !listed.contains(item.first) && !lost_.contains(item.first);
+  };
   changed += std::erase_if(in_force_, is_gone);
   changed += std::erase_if(refused_, is_gone);
   earlier_.clear();
   return changed;
 }
 
+// Keeps in force what the store does not have any more.
+bool Policies::lose(const std::string& name) {
+  if (!in_force_.contains(name) || !lost_.insert(name).second) return false;
+  RefusedPolicy lost;
+  lost.message =
+      "the store went back to a state without it, and it stays in force: `meshctl apply` it again, "
+      "and delete it then if it shall go";
+  lost.earlier_in_force = true;
+  refused_.insert_or_assign(name, std::move(lost));
+  return true;
+}
+
 bool Policies::apply(const PolicyChange& change) {
+  lost_.erase(change.policy);
   if (change.entry == nullptr) {
     const bool was_refused = refused_.erase(change.policy) > 0;
     return in_force_.erase(change.policy) > 0 || was_refused;

@@ -1,7 +1,8 @@
 // Policies: all that the store says about encryption, compiled and in the order in which it counts.
 //
-// Pure; one thread. A policy that cannot be read costs itself alone: the last version that could
-// stays in force, and of one that never could be read, what is known of it is kept, so that pairs
+// Pure; one thread. Of a store that went back (StoreUpdate::went_back) those that it lost stay in
+// force. A policy that cannot be read costs itself alone: the last version that could stays in
+// force, and of one that never could be read, what is known of it is kept, so that pairs
 // which it might concern can be held as they are (see PairPolicies).
 #pragma once
 
@@ -9,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -67,10 +69,12 @@ class Policies {
  private:
   bool apply(const PolicyChange& change);
   void refuse(const std::string& name, RefusedPolicy refused);
+  bool lose(const std::string& name);
 
   std::map<std::string, Policy> in_force_;
   std::map<std::string, RefusedPolicy> refused_;
   std::map<std::string, EncryptionPolicy> earlier_;
+  std::set<std::string> lost_;  // in force, and not in a store that went back
 };
 
 }  // namespace mesh

@@ -269,11 +269,25 @@ Result<std::string> Daemon::reload() {
                  "--cleanup`, then start it with the new name and `meshctl resume`"
                : "restart meshd (the data path stays)"));
   }
+  if (auto free = check_port(wanted); !free) {
+    metrics_->count_error("reload");
+    return finish(free.error());
+  }
   config_ = std::move(wanted);
   reconciler_->reconfigure(config_);
   act();
   log::info("the configuration was read again");
   return finish(std::string("reloaded\n"));
+}
+
+// Peers are led to the new port before the device listens there: nobody else may.
+Result<void> Daemon::check_port(const Config& wanted) {
+  const std::uint16_t port = wanted.wireguard.listen_port;
+  const auto current = status();
+  if (port == config_.wireguard.listen_port || !current || current->backend == Backend::kNone)
+    return {};
+  if (auto free = udp_port_is_free(port); !free) return free.error().at("wireguard.listenPort");
+  return {};
 }
 
 // --- the API's threads ---
@@ -372,6 +386,10 @@ Result<std::string> guard(const Config& config) {
         "{} is not there yet: no peer is known, nothing is closed. meshd writes it after the "
         "store's first answer\n",
         path.native());
+  // It knows more, and holds the guards itself.
+  if (somebody_listens(config.api.socket))
+    return fmt::format("meshd is running ({} answers): it holds the guards\n",
+                       config.api.socket.string());
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
   if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted.error();

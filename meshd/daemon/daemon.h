@@ -51,6 +51,7 @@ class Daemon final : private ApiBackend {
   Result<void> start_api();
   void act();  // a pass, now
   Result<std::string> reload();
+  Result<void> check_port(const Config& wanted);
   void note_pass();
 
   std::shared_ptr<const Status> status() override;

@@ -15,7 +15,8 @@ void Diversions::ask(const MeshModel& model, const Mirror& mirror) {
   const LocalNode& local = model.local();
   std::set<std::uint32_t> before_ours;
   for (const Rule& rule : mirror.rules())
-    if (rule.protocol != kProtocol && rule.priority > 0 && rule.priority < local.rule_priority)
+    if (rule.protocol != kProtocol && rule.priority > 0 &&
+        rule.priority <= local.rule_priority)  // one of ours that is put again stands behind it
       before_ours.insert(rule.priority);
   const auto& peers = model.peers();
   const auto goes_in = [](const Peer& peer) {

@@ -77,7 +77,7 @@ Result<GuardOutcome> hold_closed(Dataplane& dataplane, const Config& config,
   GuardOutcome outcome;
   std::set<std::string> required;
   for (const auto& [node, peer] : model.peers())
-    if (peer.mode(model.local()) == Mode::kRequire || peer.held(model.local()))
+    if (peer.mode(model.local()) == Mode::kRequire || peer.held(model.local()) || peer.gone())
       required.insert(node);
   outcome.closed.assign(required.begin(), required.end());
   if (required.empty()) return outcome;

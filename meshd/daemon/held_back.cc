@@ -75,7 +75,11 @@ std::vector<const Operation*> HeldBack::note(const Plan& plan,
   std::set<std::string> failed_nodes;
   std::set<std::string> failed;
   for (std::size_t i = 0; i < plan.size(); ++i) {
-    if (results[i] || is_tried_otherwise(plan[i].act)) continue;
+    if (results[i]) continue;
+    if (is_tried_otherwise(plan[i].act)) {
+      failed_nodes.insert(plan[i].node);
+      continue;
+    }
     touch(plan[i]);
     // After the first failure of a node the data plane does not try the rest.
     const bool not_tried =

@@ -55,6 +55,7 @@ void KernelView::read_nftables(Touched& touched) {
   const bool well = contents || contents.error().code == ErrorCode::kNotFound ||
                     contents.error().code == ErrorCode::kUnsupported;
   elements_problem_ = well ? "" : contents.error().message;
+  nftables_unread_ = !well;
   if (contents || contents.error().code == ErrorCode::kNotFound)
     mirror_.set_nftables(contents ? std::optional(std::move(*contents)) : std::nullopt, touched);
 }
@@ -89,6 +90,7 @@ Result<void> KernelView::read_everything(Touched& touched) {
 
 Result<void> KernelView::sample(const std::map<NftElement, std::string>& owners, Touched& touched) {
   auto device = read_device(touched);
+  if (nftables_unread_) read_nftables(touched);
   counted_ = read_counters(owners);
   return device;
 }

@@ -66,6 +66,7 @@ class KernelView {
   bool counted_ = false;
   std::string counters_problem_;
   std::string elements_problem_;
+  bool nftables_unread_ = false;  // the last dump failed: the mirror may be behind
   Traffic traffic_;
 };
 

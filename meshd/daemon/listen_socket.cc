@@ -66,6 +66,40 @@ const sockaddr* generic(const sockaddr_un& address) {
   return reinterpret_cast<const sockaddr*>(&address);
 }
 
+struct SocketAddress {
+  sockaddr_storage address{};
+  socklen_t size = 0;
+};
+
+SocketAddress socket_address(const Endpoint& endpoint) {
+  SocketAddress result;
+  const auto bytes = endpoint.address.bytes();
+  if (endpoint.address.family() == Family::kIpv4) {
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&result.address);
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(endpoint.port);
+    std::memcpy(&v4->sin_addr, bytes.data(), bytes.size());
+    result.size = sizeof *v4;
+  } else {
+    auto* v6 = reinterpret_cast<sockaddr_in6*>(&result.address);
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(endpoint.port);
+    std::memcpy(&v6->sin6_addr, bytes.data(), bytes.size());
+    result.size = sizeof *v6;
+  }
+  return result;
+}
+
+// Whether somebody accepts connections there; errno says why not.
+bool connects(const UniqueFd& probe, const sockaddr_un& address) {
+  // EAGAIN: its backlog is full, so somebody lives there.
+  return ::connect(probe.get(), generic(address), sizeof address) == 0 || errno == EAGAIN;
+}
+
+UniqueFd unix_socket() {
+  return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+}
+
 // Makes room for our socket at `path`, or says who holds it.
 Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
   struct stat found {};
@@ -76,10 +110,9 @@ Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
   if (!S_ISSOCK(found.st_mode))
     return make_error(ErrorCode::kExists,
                       "{}: is there and is no socket; move it away or change api.socket", path);
-  const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const UniqueFd probe = unix_socket();
   if (!probe) return system_error(errno, path, "cannot make a Unix socket");
-  // EAGAIN: its backlog is full, so somebody lives there.
-  if (::connect(probe.get(), generic(address), sizeof address) == 0 || errno == EAGAIN)
+  if (connects(probe, address))
     return make_error(ErrorCode::kBusy,
                       "{}: another meshd answers there; stop it, or give this one its own "
                       "api.socket",
@@ -104,7 +137,7 @@ Result<UnixListener> UnixListener::open(const std::string& path) {
   if (auto cleared = remove_stale(path, *address); !cleared) return std::move(cleared).error();
 
   UnixListener listener;
-  listener.fd_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  listener.fd_ = unix_socket();
   if (!listener.fd_) return system_error(errno, path, "cannot make a Unix socket");
   // Before bind, because the file takes its mode from the socket: there is no moment at which
   // others can open it.
@@ -118,6 +151,12 @@ Result<UnixListener> UnixListener::open(const std::string& path) {
   listener.device_ = made.st_dev;
   listener.inode_ = made.st_ino;
   return listener;
+}
+
+bool somebody_listens(const std::string& path) {
+  const auto address = unix_address(path);
+  const UniqueFd probe = unix_socket();
+  return address && probe && connects(probe, *address);
 }
 
 UnixListener& UnixListener::operator=(UnixListener&& other) noexcept {
@@ -141,6 +180,25 @@ void UnixListener::close() {
   fd_.reset();
 }
 
+Result<void> udp_port_is_free(std::uint16_t port) {
+  for (const IpAddress& any : {*IpAddress::parse("0.0.0.0"), *IpAddress::parse("::")}) {
+    const auto [address, size] = socket_address({any, port});
+    const UniqueFd fd(::socket(address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (!fd) continue;  // this host has no such family
+    const int on = 1;
+    if (any.family() == Family::kIpv6)
+      (void)::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0 &&
+        errno == EADDRINUSE)
+      return make_error(
+          ErrorCode::kBusy,
+          "another program uses UDP port {} (`ss -lunp` names it): stop it, or choose "
+          "another port",
+          port);
+  }
+  return {};
+}
+
 Result<UniqueFd> listen_tcp(const Endpoint& endpoint) {
   const auto refuse = [&](int error) {
     return system_error(error, fmt::format("api.listen {}", endpoint.to_string()),
@@ -149,22 +207,7 @@ Result<UniqueFd> listen_tcp(const Endpoint& endpoint) {
                               "for none"
                             : "api.listen must be an address of this host, or \"\" for none");
   };
-  sockaddr_storage address{};
-  socklen_t size = 0;
-  const auto bytes = endpoint.address.bytes();
-  if (endpoint.address.family() == Family::kIpv4) {
-    auto* v4 = reinterpret_cast<sockaddr_in*>(&address);
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(endpoint.port);
-    std::memcpy(&v4->sin_addr, bytes.data(), bytes.size());
-    size = sizeof *v4;
-  } else {
-    auto* v6 = reinterpret_cast<sockaddr_in6*>(&address);
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(endpoint.port);
-    std::memcpy(&v6->sin6_addr, bytes.data(), bytes.size());
-    size = sizeof *v6;
-  }
+  const auto [address, size] = socket_address(endpoint);
   UniqueFd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return refuse(errno);
   // So that a restart is not refused by connections of the last run that linger in TIME_WAIT.

@@ -39,6 +39,12 @@ class UnixListener {
   ino_t inode_ = 0;
 };
 
+// Whether somebody listens on the Unix socket of this name; makes and removes nothing.
+bool somebody_listens(const std::string& path);
+
+// kBusy: another program receives on this UDP port, in either family.
+Result<void> udp_port_is_free(std::uint16_t port);
+
 // Port 0: any free one, see port_of.
 Result<UniqueFd> listen_tcp(const Endpoint& endpoint);
 std::uint16_t port_of(int tcp_socket);

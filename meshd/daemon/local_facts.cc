@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 #include <tuple>
 
@@ -25,6 +26,17 @@ bool has_ipv4(const Mirror& mirror, int index) {
                      });
 }
 
+// Whether the kernel takes IPv6 routes through the mesh device, which begins as links do by
+// default.
+bool has_ipv6(const std::string& device) {
+  for (const std::string& link : {device, std::string("default")}) {
+    std::ifstream file("/proc/sys/net/ipv6/conf/" + link + "/disable_ipv6");
+    int disabled = 0;
+    if (file >> disabled) return disabled == 0;
+  }
+  return false;
+}
+
 }  // namespace
 
 LocalNode local_from_config(const Config& config) {
@@ -46,8 +58,8 @@ LocalNode local_from_config(const Config& config) {
   local.table_t = config.wireguard.own_host_table();
   local.failsafe = failsafe_of(config);
   local.rule_priority = config.wireguard.rule_priority;
+  local.ipv6 = has_ipv6(local.device_name);
   std::error_code error;
-  local.ipv6 = std::filesystem::exists("/proc/sys/net/ipv6", error);
   // Where nobody has loaded it nobody masquerades, and meshd is not the one to burden every packet.
   local.connection_tracking =
       std::filesystem::exists("/proc/sys/net/netfilter/nf_conntrack_max", error);

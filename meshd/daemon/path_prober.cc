@@ -193,11 +193,14 @@ void PathProber::follow_peer(const std::string& node, const Peer& peer, const Ip
                              std::uint32_t top, MonotonicTime now) {
   const bool encrypted = peer.decision().state == State::kEncrypted;
   const auto search = [&] { return PathMtuSearch(smallest_path_mtu(address.family()), top, now); };
-  const auto [it, inserted] =
-      targets_.try_emplace(node, Target{address, search(), now, follows_, encrypted});
-  Target& target = it->second;
+  const auto known = targets_.find(node);
+  if (known == targets_.end()) {
+    Target& fresh =
+        targets_.emplace(node, Target{address, search(), now, follows_, encrypted}).first->second;
+    return schedule(node, fresh, now);
+  }
+  Target& target = known->second;
   target.followed = follows_;
-  if (inserted) return schedule(node, target, now);
   if (target.address != address || target.search.top() != top) {
     target.moved = target.moved || target.address != address;
     target.address = address;

@@ -67,15 +67,12 @@ void Reconciler::set_scope() {
 void Reconciler::on_store_update(const StoreUpdate& update) {
   const Instant now = clock_.now();
   report_pace_.news();
-  std::size_t changes = model_.apply(update, now);
+  const std::size_t changes = model_.apply(update, now);
   for (const PolicyChange& change : update.policies)
     if (const auto refused = model_.policies().refused().find(change.policy);
         refused != model_.policies().refused().end())
       log::warn("a policy cannot be read",
                 {{"policy", change.policy}, {"reason", refused->second.message}});
-  // What vanished while nobody looked is as gone as what vanishes now.
-  if (const StoreUpdate vanished = snapshots_.vanished(update); !vanished.changes.empty())
-    changes += model_.apply(vanished, now);
   snapshots_.on_store_update(update);
   silent_nodes_.on_store_update(update);
   metrics_.count_store_events(changes);
@@ -100,8 +97,8 @@ void Reconciler::on_store_update(const StoreUpdate& update) {
   }
 }
 
-// What is gone by that is gone: owners put their records back, and a peer that does not is treated
-// as one whose record vanished. But whoever has to find out why is told.
+// Records that are gone by that are gone: owners put them back, and a peer that does not is treated
+// as one whose record vanished. Policies stay in force. And whoever has to find out why is told.
 void Reconciler::note_went_back(const std::string& why, WallTime now) {
   log::warn("the store went back: it was emptied, restored from a backup, or is another",
             {{"reason", why}});
@@ -180,7 +177,9 @@ MonotonicTime Reconciler::pass() {
     snapshots_.keep(model_, now, std::exchange(remember_at_once_, false));
     counts_.keep(kernel_.traffic(), now.monotonic);
     // On its way out, and nobody sends to it any more: the next pass takes the device down.
-    if (drain_.steer(model_, kernel_.mirror(), store_in_sync_, now.monotonic))
+    // Of a device that cannot be read nobody knows who sends.
+    if (drain_.steer(model_, kernel_.mirror(), store_in_sync_ && !device_unread_since_,
+                     now.monotonic))
       again_at_once_ = true;
   }
   // What was read, what it was compared with, and the plan.

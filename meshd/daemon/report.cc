@@ -64,11 +64,12 @@ void add_counts(PeerStatus& status, const Traffic& traffic) {
   status.plaintext_tx_bytes = count(NftSet::kTxPlaintext).bytes + status.pinned_bytes;
   status.plaintext_rx_packets = count(NftSet::kRxPlaintext).packets;
   status.plaintext_tx_packets = count(NftSet::kTxPlaintext).packets + status.pinned_packets;
-  status.dropped_rx_bytes = count(NftSet::kRxRequired).bytes;
-  status.dropped_rx_packets = count(NftSet::kRxRequired).packets;
-  // Of hosts that must encrypt, both directions are counted in one.
-  for (const NftSet set :
-       {NftSet::kTxRequired, NftSet::kEncryptedHosts, NftSet::kRequiredHosts, NftSet::kClosedHop}) {
+  for (const NftSet set : {NftSet::kRxRequired, NftSet::kRxRequiredHosts}) {
+    status.dropped_rx_bytes += count(set).bytes;
+    status.dropped_rx_packets += count(set).packets;
+  }
+  for (const NftSet set : {NftSet::kTxRequired, NftSet::kTxBlocked, NftSet::kEncryptedHosts,
+                           NftSet::kRequiredHosts, NftSet::kClosedHop}) {
     status.dropped_tx_bytes += count(set).bytes;
     status.dropped_tx_packets += count(set).packets;
   }
@@ -193,9 +194,33 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   return status;
 }
 
+// A prefix of a peer that the kernel has no route into the mesh for: it refused ours.
+const Cidr* without_route(const Peer& peer, const ReportInputs& inputs) {
+  const LocalNode& local = inputs.model.local();
+  if (local.device_index == 0) return nullptr;
+  for (const Cidr& cidr : peer.accepted().cidrs) {
+    if (!local.carries(cidr.family())) continue;
+    const auto route =
+        inputs.mirror.routes().find({local.table_w, cidr, base_metric(cidr.family())});
+    if (route == inputs.mirror.routes().end() || route->second.type != RouteType::kUnicast)
+      return &cidr;
+  }
+  return nullptr;
+}
+
+// Whether the routes refuse what goes there.
+bool is_closed(const Cidr& cidr, const ReportInputs& inputs) {
+  const std::uint32_t table = inputs.model.local().table_w;
+  const auto& routes = inputs.mirror.routes();
+  const auto found = routes.find({table, cidr, base_metric(cidr.family())});
+  if (found != routes.end()) return found->second.type == RouteType::kUnreachable;
+  return routes.contains({table, cidr, kGuardMetric});
+}
+
 // What was decided for the peer is not what happens to its packets.
-void show_bypassed(PeerStatus& shown, bool guarded, std::string why) {
-  const bool required = shown.mode == Mode::kRequire && guarded;  // then nftables drops them
+void show_bypassed(PeerStatus& shown, bool guarded, std::string why, bool closed = false) {
+  const bool required =
+      closed || (shown.mode == Mode::kRequire && guarded);  // then nftables drops them
   shown.state = required ? State::kBlocked : State::kPlaintext;
   shown.path = required ? Path::kDrop : Path::kPlaintext;
   shown.reason = Reason::kLocalUnsupported;
@@ -249,6 +274,11 @@ Status make_status(const ReportInputs& inputs) {
                     "the policy rules that lead into the mesh are missing on this node");
     else if (inputs.diverted.contains(node))
       show_bypassed(shown, guarded, "somebody else's policy rule leads its packets past the mesh");
+    else if (const Cidr* cidr = without_route(peer, inputs))
+      show_bypassed(
+          shown, guarded,
+          fmt::format("there is no route into the mesh for {} on this node", cidr->to_string()),
+          is_closed(*cidr, inputs));
     else if (const auto leak = inputs.leaking.find(node); leak != inputs.leaking.end())
       shown.warnings.push_back(
           fmt::format("{} bytes to it have left unencrypted since it is sent to through WireGuard, "

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 
 #include "core/status_render.h"
 #include "meshd/daemon/log.h"
@@ -60,7 +59,7 @@ void restore_snapshot(MeshModel& model, const Snapshot& snapshot, Instant now) {
 void remember_snapshot(MeshModel& model, const Snapshot& snapshot) {
   std::vector<MeshModel::Remembered> nodes;
   for (const SnapshotNode& node : snapshot.nodes) {
-    nodes.push_back({node.record, node.memory, node.gone});
+    nodes.push_back({node.record, node.memory, node.gone, node.proven});
     if (node.proven) nodes.back().memory.proven = node.proven;
   }
   model.remember(std::move(nodes));
@@ -100,20 +99,6 @@ SnapshotKeeper::SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems&
   nothing_written_ = !port_.found->problems.empty();
   for (const std::string& problem : port_.found->problems)
     log::warn("the snapshot holds a record that cannot be used", {{"reason", problem}});
-}
-
-StoreUpdate SnapshotKeeper::vanished(const StoreUpdate& answer) const {
-  StoreUpdate vanished;
-  if (!port_.found || !answer.in_sync || !answer.complete) return vanished;
-  std::set<std::string> listed{store_.node};
-  for (const StoreChange& change : answer.changes) listed.insert(change.node);
-  for (const SnapshotNode& node : port_.found->nodes) {
-    const std::string& name = std::get<NodeRecord>(*node.record).name;
-    if (listed.contains(name)) continue;
-    vanished.changes.push_back({name, node.record});
-    vanished.changes.push_back({name, nullptr});
-  }
-  return vanished;
 }
 
 void SnapshotKeeper::tell(MeshModel& model) const {

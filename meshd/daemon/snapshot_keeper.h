@@ -53,10 +53,6 @@ class SnapshotKeeper {
   // At the start: who was encrypted, which counts whether or not the store answers.
   void tell(MeshModel& model) const;
   void on_store_update(const StoreUpdate& update);
-  // The records of the snapshot that the store's first answer does not have, as records that came
-  // and went: the model keeps those closed that must encrypt. Before on_store_update(), which gives
-  // the snapshot up.
-  StoreUpdate vanished(const StoreUpdate& answer) const;
   // Gives the model the records of the snapshot if the store is out and has not answered before.
   void feed(MeshModel& model, Instant now);
   // A record, or what is sent through WireGuard, may have changed.

@@ -1,5 +1,6 @@
 #include "meshd/dataplane/linux_dataplane.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <limits>
 #include <set>
@@ -21,6 +22,11 @@ bool is(const Operation& operation) {
 
 bool is_element(const Operation& operation) {
   return is<PutElement>(operation) || is<RemoveElement>(operation);
+}
+
+const NftElement& element_of(const Operation& operation) {
+  if (const auto* put = std::get_if<PutElement>(&operation.act)) return put->element;
+  return std::get<RemoveElement>(operation.act).element;
 }
 
 // Whether the kernel can be asked for both at once.
@@ -130,8 +136,9 @@ std::vector<Result<void>> LinuxDataplane::apply(std::span<const Operation> opera
     Batch batch;
     std::set<std::string_view> nodes;
     std::vector<std::size_t> places;
-    for (; next < operations.size() && batch.size() < kMaxBatch; ++next) {
+    for (; next < operations.size(); ++next) {
       const Operation& operation = operations[next];
+      if (!batch.empty() && !has_room(batch, operations.subspan(next))) break;
       if (failed.contains(operation.node)) {
         results[next] = not_tried(operation);
         continue;
@@ -151,6 +158,20 @@ std::vector<Result<void>> LinuxDataplane::apply(std::span<const Operation> opera
     events_.pump();
   }
   return results;
+}
+
+// What happens to one set of nftables is one transaction if it can be, so that no range of it is
+// open meanwhile.
+bool LinuxDataplane::has_room(const Batch& batch, std::span<const Operation> rest) {
+  if (!is_element(rest.front())) return batch.size() < kMaxBatch;
+  const auto set = [](const Operation& operation) { return element_of(operation).set; };
+  if (is_element(*batch.back()) && set(*batch.back()) == set(rest.front()))
+    return batch.size() < kMaxRangesPerCommit;
+  const auto end = std::find_if(rest.begin(), rest.end(), [&](const Operation& operation) {
+    return !is_element(operation) || set(operation) != set(rest.front());
+  });
+  const auto run = static_cast<std::size_t>(end - rest.begin());
+  return batch.size() + std::min(run, kMaxBatch) <= kMaxRangesPerCommit;
 }
 
 std::vector<Result<void>> LinuxDataplane::execute(const Batch& batch) {

@@ -91,6 +91,7 @@ class LinuxDataplane final : public Dataplane {
   static Result<Nftables> open_nftables();
   void tell_events_what_is_ours();
 
+  static bool has_room(const Batch& batch, std::span<const Operation> rest);
   std::vector<Result<void>> execute(const Batch& batch);
   std::vector<Result<void>> change_peers(const Batch& batch);
   std::vector<Result<void>> change_elements(const Batch& batch);

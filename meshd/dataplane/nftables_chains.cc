@@ -14,6 +14,15 @@ std::string keep_old_path(Family family, std::uint32_t mark) {
                      mark, for_family(family, "{ip} saddr != @own{n} {ip} daddr @foreign{n}"));
 }
 
+// A source that is not in this node's record, on its way to a peer that must encrypt: nobody could
+// send it there, and it counts as dropped, not as a leak.
+Rule foreign_to_required(Family family) {
+  return {for_family(family,
+                     "{ip} saddr != @own{n} {ip} daddr != @peer_address{n} {ip} daddr "
+                     "@tx_required{n} drop"),
+          for_family(family, "guard: IPv{n} source not in this node's record")};
+}
+
 // Node to node: none of it is counted, for WireGuard's own packets are among it. With host traffic,
 // of whatever address of this host; where the kernel cannot tell those, of its record's.
 Rule between_nodes(Family family, const NftSpec& spec, std::string_view peer,
@@ -36,6 +45,9 @@ Chain arrives(Family family, const NftSpec& spec) {
           {{mesh + for_family(family, " {ip} saddr @rx_wireguard{n} return"),
             "count: came through WireGuard"},
            {mesh + " return", "through WireGuard, from a prefix no peer has now"},
+           {for_family(family, "{ip} saddr @own{n} {ip} daddr @tx_blocked{n} continue"),
+            "count: the routes refuse it"},
+           foreign_to_required(family),
            {keep_old_path(family, spec.fwmark),
             "source not in this node's record: keeps the path it had without meshd"},
            between_nodes(family, spec, "{ip} saddr @peer_address{n}", "{ip} daddr @own_address{n}",
@@ -150,18 +162,45 @@ Chain by_family(std::string name, std::string_view hook, const char* lo, std::st
 
 Chain output(const NftSpec& spec) {
   Chain chain{"output", "type route hook output priority mangle; policy accept;", {}};
-  chain.rules.reserve(kFamilies.size());
-  for (const Family family : kFamilies)
+  chain.rules.reserve(2 * kFamilies.size());
+  for (const Family family : kFamilies) {
+    Rule guard = foreign_to_required(family);
+    guard.match = "oifname != \"lo\" " + guard.match;
+    chain.rules.push_back(std::move(guard));
     chain.rules.push_back(
         {"oifname != \"lo\" " + keep_old_path(family, spec.fwmark),
          for_family(
              family,
              "IPv{n} source not in this node's record: keeps the path it had without meshd")});
+  }
+  return chain;
+}
+
+// What came unencrypted to an address that stands in no record, such as a service's: it is known
+// only behind DNAT and the routing for whom it is. A peer's own address may have been put on it by
+// that peer, and is the hosts' affair.
+Rule had_to_be_encrypted(Family family, const NftSpec& spec, std::string_view where) {
+  return {
+      fmt::format("iifname != \"{}\" {}", spec.device,
+                  for_family(family, fmt::format("{{ip}} saddr != @peer_address{{n}} {}{{ip}} "
+                                                 "saddr @rx_required{{n}} drop",
+                                                 where))),
+      for_family(family, "guard: IPv{n} had to come through WireGuard, whatever it was sent to")};
+}
+
+Chain input(const NftSpec& spec) {
+  Chain chain{"input",
+              "type filter hook input priority mangle; policy accept;",
+              {{"iifname \"lo\" return", "this host to itself"}}};
+  for (const Family family : kFamilies)
+    chain.rules.push_back(had_to_be_encrypted(family, spec, ""));
   return chain;
 }
 
 Chain forward(const NftSpec& spec) {
   Chain chain{"forward", "type filter hook forward priority mangle; policy accept;", {}};
+  for (const Family family : kFamilies)
+    chain.rules.push_back(had_to_be_encrypted(family, spec, "{ip} daddr @own{n} "));
   for (const Family family : kFamilies)
     chain.rules.push_back(
         {fmt::format("iifname \"{0}\" oifname != \"{0}\" {1}", spec.device,
@@ -205,6 +244,7 @@ std::vector<Chain> chains_of(const NftSpec& spec) {
   append(chains, reverse_path_chains(spec));
   if (pins(spec)) append(chains, pin_chains(spec));
   chains.push_back(output(spec));
+  chains.push_back(input(spec));
   chains.push_back(forward(spec));
   chains.push_back(by_family("postrouting", "postrouting priority filter", "oifname", "leaves"));
   return chains;

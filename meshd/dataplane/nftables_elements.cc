@@ -24,10 +24,6 @@ constexpr std::array kFamilies{Family::kIpv4, Family::kIpv6};
 // Of ranges in one message: its list of entries is an attribute of at most 64 KiB, and a range
 // takes at most 96 bytes of it.
 constexpr std::size_t kMaxRangesPerMessage = 500;
-// Of ranges in one transaction: keeps its events within a socket's buffer, and it within the send
-// buffer.
-constexpr std::size_t kMaxRangesPerCommit = 2000;
-
 struct SetFree {
   void operator()(nftnl_set* set) const { nftnl_set_free(set); }
 };

@@ -1,10 +1,10 @@
 // NftablesElements: the elements of the sets in table "inet meshd", and their counters.
 //
-// One thread at a time; in the network namespace it was opened in. Changes are atomic as a whole:
-// no packet sees an element removed before its replacement is there. When the kernel refuses a
-// batch it is split until the refused elements are alone, so that one bad element costs one element
-// (and the batch its atomicity). Cost: some ten microseconds an element in large batches, written
-// or read; one more in a set of 20,000 costs a few milliseconds.
+// One thread at a time; in the network namespace it was opened in. Changes are atomic as a whole,
+// up to kMaxRangesPerCommit: no packet sees an element removed before its replacement is there.
+// When the kernel refuses a batch it is split until the refused elements are alone, so that one bad
+// element costs one element (and the batch its atomicity). Cost: some ten microseconds an element
+// in large batches, written or read; one more in a set of 20,000 costs a few milliseconds.
 //
 // A range is two entries of the kernel's set: its first address, and behind its last an entry that
 // ends it. Ranges that touch share an address between the end of one and the start of the next.
@@ -18,6 +18,10 @@
 #include "meshd/dataplane/netlink_socket.h"
 
 namespace mesh {
+
+// Of ranges in one transaction: keeps its events within a socket's buffer, and it within the send
+// buffer. Of more, each so many are one.
+inline constexpr std::size_t kMaxRangesPerCommit = 2000;
 
 struct NftElementChange {
   NftElement element;

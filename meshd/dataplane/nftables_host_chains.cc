@@ -99,13 +99,13 @@ Chain hosts_arrive(Family family, const NftSpec& spec) {
       {echo_request(family) + " return", "measures the path's MTU"}};
   add_neighbour_discovery(family, chain.rules);
   append(chain.rules, exempt_ports(family, spec, "", "return"));
-  append(
-      chain.rules,
-      {{for_family(family, "{ip} saddr @required_hosts{n} drop"), "guard: hosts that must encrypt"},
-       {for_family(family,
-                   "{ip} daddr @own{n} {ip} daddr != @own_address{n} {ip} saddr @rx_required{n} "
-                   "drop"),
-        "guard: to an address among the workloads'"}});
+  append(chain.rules,
+         {{for_family(family, "{ip} saddr @rx_required_hosts{n} drop"),
+           "guard: hosts that must encrypt"},
+          {for_family(family,
+                      "{ip} daddr @own{n} {ip} daddr != @own_address{n} {ip} saddr @rx_required{n} "
+                      "drop"),
+           "guard: to an address among the workloads'"}});
   return chain;
 }
 

@@ -15,7 +15,7 @@ Chain pins_leave(const NftSpec& spec) {
   Chain chain{"pins_leave", "type filter hook postrouting priority srcnat + 1; policy accept;", {}};
   const std::uint32_t pin = pin_mark(spec.fwmark);
   const std::string masqueraded = fmt::format(
-      "oifname != {{ \"lo\", \"{}\" }} ct mark & {:#010x} == 0 ct direction original "
+      "oifname != \"lo\" oifname != \"{}\" ct mark & {:#010x} == 0 ct direction original "
       "ct status snat fib saddr . oif type local ",
       spec.device, pin);
   const std::string set_pin = fmt::format(" ct mark set ct mark | {:#010x}", pin);

@@ -29,9 +29,11 @@ constexpr std::array<SetInfo, kNftSetCount> kSets{{
     {NftSet::kRxPlaintext, true, "counts what came from peers unencrypted"},
     {NftSet::kTxRequired, true, "sent to these unencrypted: dropped and counted"},
     {NftSet::kRxRequired, true, "received from these unencrypted: dropped and counted"},
+    {NftSet::kTxBlocked, true, "counts what own sends to these, which the routes refuse"},
     {NftSet::kPinned, true, "counts what pinned connections sent to peers unencrypted"},
     {NftSet::kEncryptedHosts, true, "hosts sent to through WireGuard: else dropped and counted"},
-    {NftSet::kRequiredHosts, true, "hosts that must encrypt: else dropped and counted"},
+    {NftSet::kRequiredHosts, true, "sent to hosts that must encrypt: else dropped and counted"},
+    {NftSet::kRxRequiredHosts, true, "received from hosts that must encrypt: the same"},
     {NftSet::kClosedHop, true, "encrypted peers: what would be forwarded to them is dropped"},
 }};
 
@@ -66,7 +68,7 @@ bool is_plain_name(std::string_view name) {
   });
 }
 
-constexpr std::string_view kTagStart = "meshd 2 ";
+constexpr std::string_view kTagStart = "meshd 3 ";
 constexpr std::size_t kMostFormerPorts = 4;  // each is several rules
 // Nothing jumps there: its one rule says from which text the others are.
 constexpr std::string_view kTextChain = "made_from";

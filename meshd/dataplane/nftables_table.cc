@@ -159,7 +159,7 @@ Result<std::string> NftablesTable::remove() {
   return *device;
 }
 
-Result<std::string> NftablesTable::read_tag() {
+Result<std::string> NftablesTable::read_tag(bool* dormant) {
   NetlinkMessage request = nft_request(NFT_MSG_GETTABLE, NFPROTO_INET, 0);
   request.put_string(NFTA_TABLE_NAME, kNftTable);
   std::string tag;
@@ -170,6 +170,8 @@ Result<std::string> NftablesTable::read_tag() {
     std::uint32_t size = 0;
     const void* data = nftnl_table_get_data(table.get(), NFTNL_TABLE_USERDATA, &size);
     tag = comment_in(data, size, NFTNL_UDATA_TABLE_COMMENT);
+    if (dormant != nullptr)
+      *dormant = (nftnl_table_get_u32(table.get(), NFTNL_TABLE_FLAGS) & NFT_TABLE_F_DORMANT) != 0;
     return {};
   });
   if (!result && result.error().sys_errno == ENOENT) return missing("it is not there");
@@ -179,8 +181,10 @@ Result<std::string> NftablesTable::read_tag() {
 
 // The tag holds a hash of the sets' text, and a rule one of the others'.
 Result<bool> NftablesTable::check(const NftSpec& expected) {
-  const auto tag = read_tag();
+  bool dormant = false;
+  const auto tag = read_tag(&dormant);
   if (!tag) return tag.error();
+  if (dormant) return missing("somebody has turned it off (flags dormant)");
   const auto wanted = make_ruleset(expected);
   if (!wanted) return wanted.error();
   if (*tag != wanted->tag) return missing("it is of another version or configuration of meshd");

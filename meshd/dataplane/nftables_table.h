@@ -32,7 +32,7 @@ class NftablesTable {
   Result<std::string> remove();
   // Whether the rules are those of this spec: none missing, changed in its place, or added.
   // kNotFound when there is no such table, or when it is not meshd's, of another device or other
-  // sets.
+  // sets, or dormant.
   Result<bool> check(const NftSpec& expected);
   // Which of these this kernel takes; the others count as taken. Changes nothing: the kernel gets a
   // transaction that is never committed. Where it cannot be asked, as without the permission, all.
@@ -47,7 +47,7 @@ class NftablesTable {
  private:
   explicit NftablesTable(NetlinkSocket socket) : socket_(std::move(socket)) {}
   Result<void> learn_process_id();
-  Result<std::string> read_tag();
+  Result<std::string> read_tag(bool* dormant = nullptr);
   Result<std::vector<std::string>> read_chains();
   Result<std::vector<NftRuleLabel>> read_rules();
   Result<void> run(const std::string& text, std::string_view act, bool dry = false);

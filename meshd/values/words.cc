@@ -77,9 +77,11 @@ constexpr Words<NftSet, kNftSetCount> kNftSets{{{NftSet::kOwn, "own"},
                                                 {NftSet::kRxPlaintext, "rx_plaintext"},
                                                 {NftSet::kTxRequired, "tx_required"},
                                                 {NftSet::kRxRequired, "rx_required"},
+                                                {NftSet::kTxBlocked, "tx_blocked"},
                                                 {NftSet::kPinned, "pinned"},
                                                 {NftSet::kEncryptedHosts, "encrypted_hosts"},
                                                 {NftSet::kRequiredHosts, "required_hosts"},
+                                                {NftSet::kRxRequiredHosts, "rx_required_hosts"},
                                                 {NftSet::kClosedHop, "closed_hop"}}};
 
 constexpr Words<LinkSysctl, kLinkSysctlCount> kLinkSysctls{

@@ -203,7 +203,10 @@ bool belongs(const Accounting::Prefix& prefix, NftSet set) {
       return prefix.required;
     case NftSet::kEncryptedHosts:
       return prefix.encrypted_host;
+    case NftSet::kTxBlocked:
+      return prefix.blocked;
     case NftSet::kRequiredHosts:
+    case NftSet::kRxRequiredHosts:
       return prefix.required_host;
     case NftSet::kOwn:
     case NftSet::kOwnAddress:

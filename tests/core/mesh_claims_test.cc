@@ -345,6 +345,66 @@ TEST_F(MeshClaims, ADeletedRecordUnderRequireStaysBlockedUntilClaimedAgain) {
   EXPECT_EQ(world.state("b"), State::kEncrypted);
 }
 
+TEST_F(MeshClaims, WhatIsBlockedGoesToTheNextNodeThatClaimsIt) {
+  for (const char* name : {"b", "c"}) {
+    world.put(node(name, name[0] - 'a' + 1).no_key().mode("require"));
+    world.settle();
+    world.remove(name);
+  }
+  world.settle();
+  ASSERT_EQ(world.reason("b"), Reason::kNoRecord);
+  // The next machine gets the prefix and the address, under a key of its own.
+  auto next = node("d", 4);
+  next.cidrs = node("b", 2).cidrs;
+  next.addresses = node("b", 2).addresses;
+  world.kernel.answer(key(4));
+  world.put(next);
+  world.settle();
+  EXPECT_EQ(world.state("d"), State::kEncrypted);
+  EXPECT_THAT(world.peer("d").warnings(), IsEmpty());
+  EXPECT_EQ(world.way_to("10.2.0.9"), RouteType::kUnicast);
+  // A wider claim is not meant for what is blocked, proven or not.
+  auto wide = node("e", 5);
+  wide.cidrs = {cidr("10.0.0.0/8")};
+  wide.addresses = {ip("198.51.100.5")};
+  world.kernel.answer(key(5));
+  world.put(wide);
+  world.settle();
+  EXPECT_EQ(world.way_to("10.3.0.9"), RouteType::kUnreachable);
+}
+
+TEST_F(MeshClaims, ABlockedNodeUnderAnotherNameKeepsItsKey) {
+  world.kernel.answer(key(2));
+  world.put(node("b", 2).mode("require"));
+  world.settle();
+  world.remove("b");
+  world.settle();
+  ASSERT_EQ(world.reason("b"), Reason::kNoRecord);
+  auto renamed = node("b2", 2);
+  world.put(renamed.mode("require"));
+  world.settle();
+  EXPECT_EQ(world.path("b2"), Path::kDrop) << "sessions from before its withdrawal are no proof";
+  for (int i = 0; i < 30; ++i) world.wait(seconds(1));
+  EXPECT_EQ(world.state("b2"), State::kEncrypted) << to_string(world.reason("b2"));
+  EXPECT_EQ(world.way_to("10.2.0.9"), RouteType::kUnicast);
+}
+
+TEST_F(MeshClaims, AnUnreadableRecordAfterARestartLeavesWhatTheEarlierRunKnew) {
+  world.put(node("b", 2).no_key().mode("require"));
+  world.settle();
+  const MeshModel::Remembered earlier{world.peer("b").entry(), {}, false, {}};
+  world.put_bad("b");
+  world.restart(true);
+  world.model->remember({earlier});
+  world.store_answers();
+  world.settle();
+  ASSERT_TRUE(world.has_peer("b"));
+  EXPECT_EQ(world.path("b"), Path::kDrop);
+  EXPECT_EQ(world.way_to("10.2.0.9"), RouteType::kUnreachable);
+  EXPECT_FALSE(world.peer("b").bad_record().empty());
+  EXPECT_TRUE(world.model->refused().empty());
+}
+
 TEST_F(MeshClaims, WhatWasBlockedOnlyByMyOwnRequireIsReleasedWithIt) {
   world.local.mode = Mode::kRequire;
   encrypted_node("b", 2);

@@ -131,9 +131,10 @@ TEST_F(MeshPolicies, ABadOneAloneChangesNothing) {
   EXPECT_EQ(world.state("c"), State::kPlaintext);
 }
 
-TEST_F(MeshPolicies, WhoeverVanishesWithAPolicyIsJudgedByWhatIsLeft) {
+TEST_F(MeshPolicies, WhoeverVanishesBeforeOrWithAPolicyStaysBlockedUntilItIsForgotten) {
   world.put(node("b", 2).no_key());
   world.put(node("c", 3).no_key());
+  world.put(node("d", 4).no_key());
   world.put_policy(policy("p", 1, PolicyAction::kRequire));
   world.settle();
   world.remove("b");
@@ -141,8 +142,52 @@ TEST_F(MeshPolicies, WhoeverVanishesWithAPolicyIsJudgedByWhatIsLeft) {
   EXPECT_EQ(world.decision("b"), (Decision{State::kBlocked, Reason::kNoRecord, Path::kDrop}));
   world.deliver({true, "", false, {{"c", nullptr}}, {{"p", nullptr}}});
   world.settle();
-  EXPECT_FALSE(world.has_peer("b")) << "blocked only because the policy required it";
-  EXPECT_FALSE(world.has_peer("c"));
+  for (const char* gone : {"b", "c"})
+    EXPECT_EQ(world.decision(gone), (Decision{State::kBlocked, Reason::kNoRecord, Path::kDrop}));
+  EXPECT_EQ(world.state("d"), State::kPlaintext) << "its record is there";
+  ASSERT_TRUE(world.model->forget_gone("b"));
+  world.settle();
+  EXPECT_FALSE(world.has_peer("b"));
+  EXPECT_EQ(world.way_to("10.3.0.7"), RouteType::kUnreachable);
+}
+
+TEST_F(MeshPolicies, AStoreThatIsEmptiedAtOnceOpensNothing) {
+  encrypted_node("b", 2);
+  world.put(node("c", 3).no_key());
+  world.put_policy(policy("p", 1, PolicyAction::kRequire));
+  world.settle();
+  world.deliver({true, "", true, {}, {}});
+  world.settle();
+  for (const char* gone : {"10.2.0.7", "10.3.0.7"})
+    EXPECT_EQ(world.way_to(gone), RouteType::kUnreachable) << gone;
+}
+
+TEST_F(MeshPolicies, OfAStoreThatWentBackTheyStayInForceUntilToldOtherwise) {
+  world.put(node("b", 2).no_key());
+  world.put_policy(policy("p", 1, PolicyAction::kRequire));
+  world.put_policy(policy("q", 2, PolicyAction::kPlaintext));
+  world.settle();
+  const auto b = std::make_shared<const StoreEntry>(node("b", 2).no_key().record());
+  // As one that is read anew, and as one that tells the difference.
+  world.deliver({true, "", true, {{"b", b}}, {}, {}, "it was restored from a backup"});
+  world.deliver({true, "", false, {}, {{"q", nullptr}}, {}, "and again"});
+  world.settle();
+  EXPECT_EQ(world.state("b"), State::kBlocked);
+  EXPECT_EQ(world.model->policies().size(), 2U);
+  ASSERT_TRUE(world.model->policies().refused().contains("p"));
+  EXPECT_THAT(world.model->policies().refused().at("p").message,
+              ::testing::HasSubstr("meshctl apply"));
+  // The next whole answer has no more to say about them.
+  world.deliver({true, "", true, {{"b", b}}, {}});
+  world.settle();
+  EXPECT_EQ(world.state("b"), State::kBlocked);
+  // An operator applies it again, and then deletes it.
+  world.put_policy(policy("p", 1, PolicyAction::kRequire));
+  world.settle();
+  EXPECT_FALSE(world.model->policies().refused().contains("p"));
+  world.remove_policy("p");
+  world.settle();
+  EXPECT_EQ(world.state("b"), State::kPlaintext);
 }
 
 TEST_F(MeshPolicies, AnOutageOfTheStoreTakesNoneAway) {

@@ -51,6 +51,23 @@ TEST_F(Restart, AlsoAfterDaysWithoutTraffic) {
   EXPECT_THAT(world.kernel.executed(), IsEmpty());
 }
 
+TEST_F(Restart, TheHandshakeOfAPeerThatNothingWasSentToIsNoProofAnyMore) {
+  // Under `off` the peers threw my key away, and the device keeps what it had.
+  world.local.mode = Mode::kOff;
+  world.settle();
+  ASSERT_EQ(world.path("b"), Path::kPlaintext);
+  world.clock.advance(seconds(90));
+  world.kernel.answer(key(2), false);
+  world.local.mode = Mode::kPrefer;
+  world.restart();
+  world.wait(seconds(1));
+  EXPECT_EQ(world.state("b"), State::kPending);
+  EXPECT_EQ(world.path("b"), Path::kPlaintext);
+  world.kernel.answer(key(2));
+  world.wait(seconds(60));
+  EXPECT_EQ(world.state("b"), State::kEncrypted);
+}
+
 TEST_F(Restart, WhileTheStoreIsOutNothingIsRemovedOrReplaced) {
   world.kernel.forget();
   const auto routes = world.kernel.routes();

@@ -139,6 +139,40 @@ TEST_F(MirrorTest, WhatADumpShowsOtherwiseIsTouchedAndNothingElse) {
   EXPECT_EQ(touched_.peers, (std::set<PublicKey>{key(2), key(3)}));
 }
 
+TEST_F(MirrorTest, AnEndpointThatChangesWithoutAWordOfThePeerWasWrittenByOthers) {
+  mirror_.take_as_written(key(2), endpoint("192.0.2.2:51820"));
+  const auto dump = [&](const std::string& where, std::uint64_t rx) {
+    WgPeer seen = peer(2, {"10.2.0.0/24"});
+    seen.endpoint = endpoint(where);
+    seen.rx_bytes = rx;
+    mirror_.set_device({"mesh0", 5, key(1), 51820, 0x2000, {seen}}, touched_);
+  };
+  dump("198.51.100.9:1024", 148);
+  EXPECT_TRUE(mirror_.written_endpoint(key(2))) << "it roamed: it was heard from there";
+  dump("203.0.113.1:9", 148);
+  EXPECT_FALSE(mirror_.written_endpoint(key(2)));
+  EXPECT_TRUE(touched_.peers.contains(key(2)));
+}
+
+TEST_F(MirrorTest, AnAddressThatIsDeprecatedIsTheSameAddress) {
+  LocalAddress address{7, ip("2001:db8::7"), 64, false};
+  EXPECT_EQ(event(AddressEvent{address, false}), "");
+  address.deprecated_or_temporary = true;
+  (void)event(AddressEvent{address, false});
+  ASSERT_EQ(mirror_.addresses().size(), 1U);
+  EXPECT_TRUE(mirror_.addresses().begin()->deprecated_or_temporary);
+  address.deprecated_or_temporary = false;  // as it was when the removal was asked for
+  (void)event(AddressEvent{address, true});
+  EXPECT_THAT(mirror_.addresses(), IsEmpty());
+}
+
+TEST_F(MirrorTest, AnEventOfTheTableTakesNothingDownBeforeItIsRead) {
+  mirror_.set_nftables(NftContents{}, touched_);
+  EXPECT_EQ(event(NftEvent{}), "nftables");
+  EXPECT_TRUE(mirror_.has_sets());
+  EXPECT_TRUE(mirror_.ruleset_installed());
+}
+
 TEST_F(MirrorTest, LostEventsAskForEverything) {
   EXPECT_EQ(event(OverrunEvent{}), "");
   EXPECT_TRUE(touched_.everything);

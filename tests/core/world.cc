@@ -152,14 +152,20 @@ void World::read_everything() {
   }
   mirror_.set_routes(routes, touched_);
   mirror_.set_rules(kernel.read_rules().value());
-  auto contents = kernel.read_nftables(nft_spec(local));
-  mirror_.set_nftables(contents ? std::optional(*contents) : std::nullopt, touched_);
+  read_nftables();
   touched_.everything = true;
 }
 
+void World::read_nftables() {
+  auto contents = kernel.read_nftables(nft_spec(local));
+  mirror_.set_nftables(contents ? std::optional(*contents) : std::nullopt, touched_);
+}
+
 const Plan& World::pass() {
+  bool nftables = false;
   for (const KernelEvent& event : kernel.drain_events())
-    (void)mirror_.apply(event, local.device_name, touched_);
+    nftables = mirror_.apply(event, local.device_name, touched_) == "nftables" || nftables;
+  if (nftables) read_nftables();
   if (touched_.everything) read_everything();
   if (local.has_wireguard() && !mirror_.device()) {
     if (kernel.ensure_device({local.device_name, BackendPreference::kAuto, ""})) read_everything();

@@ -100,6 +100,7 @@ class World {
 
  private:
   void read_everything();
+  void read_nftables();
 
   std::map<std::string, std::shared_ptr<const StoreEntry>> records_;
   std::map<std::string, std::shared_ptr<const PolicyEntry>> policies_;

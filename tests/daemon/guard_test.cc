@@ -239,14 +239,25 @@ TEST_F(GuardByPolicy, WhatIsBlockedStaysSoWhereTheStoreIsOutAtBoot) {
   expect_blocked("by the snapshot alone");
 }
 
-TEST_F(GuardByPolicy, WhenThePolicyGoesWhatIsGoneIsFree) {
+TEST_F(GuardByPolicy, WhatIsBlockedStaysSoWhenThePolicyGoesUntilItIsForgotten) {
   rig.store.remove("b");
   rig.run(seconds(10));
   expect_blocked("at first");
-  stop();
   rig.store.remove_policy("p");
+  rig.run(seconds(10));
+  expect_blocked("without the policy");
+  stop();
   rig.start();
   rig.run(seconds(10));
+  expect_blocked("after a restart");
+  stop();
+  rig.reboot();
+  EXPECT_THAT(hold().closed, ElementsAre("b")) << "by the guard at boot";
+  rig.start();
+  rig.run(seconds(10));
+  expect_blocked("after a reboot");
+  ASSERT_TRUE(rig.reconciler->forget("b"));
+  rig.run(seconds(1));
   EXPECT_EQ(rig.kernel.way_of(ip("10.2.0.7")), RouteType::kOther);
 }
 

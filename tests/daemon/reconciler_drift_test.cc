@@ -228,6 +228,23 @@ TEST_F(ReconcilerTest, ARoamedEndpointIsShownAndNotWrittenBack) {
   EXPECT_EQ(rig.peer("b").endpoint, endpoint("198.51.100.9:4000"));
 }
 
+TEST_F(ReconcilerTest, AnEndpointThatOthersWroteIsPutRight) {
+  Rig rig;
+  make_encrypted(rig);
+  const auto before = rig.kernel.peers().at(key(2)).endpoint;
+  rig.kernel.write_endpoint(key(2), endpoint("203.0.113.9:9"));
+  rig.run(seconds(5));
+  EXPECT_EQ(rig.kernel.peers().at(key(2)).endpoint, before);
+  EXPECT_EQ(rig.repairs("peer"), 1);
+  // Also where the peer had roamed before: its record is all that is known by then.
+  rig.kernel.roam(key(2), endpoint("198.51.100.9:4000"));
+  rig.run(seconds(5));
+  rig.kernel.write_endpoint(key(2), endpoint("203.0.113.9:9"));
+  rig.run(seconds(5));
+  EXPECT_EQ(rig.kernel.peers().at(key(2)).endpoint, before);
+  EXPECT_EQ(rig.repairs("peer"), 2);
+}
+
 TEST_F(ReconcilerTest, WhatAPreviewFindsIsStillARepair) {
   Rig rig;
   make_encrypted(rig);

@@ -284,6 +284,23 @@ TEST_F(ReconcilerTest, AFailedDumpOfTheTableDoesNotMakeItAnew) {
 }
 
 // Each look at a device that hangs may block the loop for seconds.
+TEST_F(ReconcilerTest, APeerWhoseRouteIntoTheMeshIsRefusedIsNotCalledEncrypted) {
+  Rig rig;
+  rig.store.put(node("b", 2).record());
+  rig.start();
+  rig.run(seconds(1));
+  ASSERT_EQ(rig.state("b"), State::kPending);
+  rig.kernel.fail("put-route", 0, FakeDataplane::kForEver);
+  rig.kernel.answer(key(2));
+  rig.run(seconds(30));
+  EXPECT_EQ(rig.state("b"), State::kPlaintext);
+  EXPECT_EQ(rig.path("b"), Path::kPlaintext);
+  EXPECT_THAT(rig.peer("b").detail, HasSubstr("no route into the mesh"));
+  rig.kernel.stop_failing();
+  rig.run(seconds(31));
+  EXPECT_TRUE(rig.encrypted("b"));
+}
+
 TEST_F(ReconcilerTest, ADeviceThatCannotBeReadIsAskedLessAndLess) {
   Rig rig;
   make_encrypted(rig);

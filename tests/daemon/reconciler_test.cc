@@ -112,6 +112,13 @@ TEST_F(ReconcilerTest, ARuleOfSomebodyElseThatLeadsPacketsPastTheMeshIsSaidAndNo
   rig.run(milliseconds(100));
   EXPECT_TRUE(rig.encrypted("b"));
   EXPECT_FALSE(rig.warns("priority"));
+  // Of the same priority whichever was put first counts.
+  rival.priority = static_cast<std::uint32_t>(rig.config.wireguard.rule_priority);
+  rig.kernel.put_rule(rival);
+  rig.run(milliseconds(100));
+  EXPECT_TRUE(rig.encrypted("b")) << "it stands behind ours, and the kernel was asked";
+  rig.kernel.remove_rule(rival);
+  rig.run(milliseconds(100));
   EXPECT_EQ(rig.status->repairs, 0U);
 }
 

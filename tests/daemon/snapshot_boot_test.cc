@@ -44,6 +44,23 @@ class SnapshotBoot : public ::testing::Test {
 
 // --- who was encrypted ---
 
+TEST_F(SnapshotBoot, ARebootSendsNobodyInPlaintextWhoWasEncryptedWhetherOrNotTheStoreAnswers) {
+  rig.kernel.answer(key(2), false);
+  rig.reboot();
+  rig.start();
+  rig.run(seconds(5));
+  EXPECT_EQ(rig.state("b"), State::kDegraded);
+  EXPECT_EQ(rig.path("b"), Path::kWireguard);
+  EXPECT_EQ(rig.path("d"), Path::kPlaintext) << "it never was";
+  EXPECT_TRUE(rig.encrypted("c")) << "it answered";
+  // Another key is another node's until it is proven.
+  rig.reboot();
+  rig.store.put(node("b", 2).key(22).record());
+  rig.start();
+  rig.run(seconds(5));
+  EXPECT_EQ(rig.path("b"), Path::kPlaintext);
+}
+
 TEST_F(SnapshotBoot, APeerThatWithdrewIsToldAcrossRestartsWithTheTimeOfTheChange) {
   rig.store.put(node("b", 2).no_key().record());
   rig.run(seconds(10));

@@ -105,6 +105,7 @@ TEST_P(PacketsTest, AForeignSourceIsDroppedWhereThePeerIsRequired) {
   ASSERT_EQ(send_from(outside_ns(), outside(), peer_workload()), 0);
   EXPECT_EQ(test::send_udp(outside_gateway(), peer_workload()), EPERM);
   ASSERT_TRUE(eventually([&] { return counts()[NftSet::kTxRequired].first == 2; }));
+  EXPECT_EQ(counts().size(), 1U) << "what was dropped is no leak";
   expect_nothing_but_node_to_node(at_peer(), {outside(), peer_workload()});
 }
 
@@ -155,6 +156,44 @@ TEST_P(PacketsTest, TheGuardNeverCutsTheNodesOwnUnderlayWhichCarriesWireguard) {
   EXPECT_TRUE(at_peer().wait_for({node(), peer()}));
   EXPECT_TRUE(at_node.wait_for({peer(), node()}));
   EXPECT_THAT(counts(), IsEmpty());
+}
+
+TEST_P(PacketsTest, WhatTheRoutesRefuseIsCounted) {
+  route_peer(RouteType::kUnreachable);
+  put(NftSet::kTxBlocked, peer_prefix());
+  put(NftSet::kTxRequired, peer_prefix());
+  ASSERT_EQ(send_from(work_ns(), workload(), peer_workload()), 0);
+  ASSERT_TRUE(eventually([&] { return counts()[NftSet::kTxBlocked].first == 1; }));
+  EXPECT_THAT(counts(), UnorderedElementsAre(Pair(NftSet::kTxBlocked, one_packet())))
+      << "once, by whatever dropped it";
+  expect_nothing_but_node_to_node(at_peer(), {workload(), peer_workload()});
+}
+
+// An address that stands in no record, as a service's: at first nobody can tell for whom it is.
+TEST_P(PacketsTest, TheGuardDropsWhatArrivesUnencryptedForAnAddressInNoRecord) {
+  const IpAddress service = ip(v4() ? "198.18.0.1" : "fd18::1");
+  const std::string word = v4() ? "" : "-6 ";
+  const std::string host = service.to_string() + (v4() ? "/32" : "/128");
+  in(peer_ns(), [&] {
+    test::run(fmt::format("ip {}route add {} via {}", word, host, node().to_string()));
+    return true;
+  });
+  test::run(fmt::format("ip {}addr add {} dev lo", word, host));
+  ASSERT_EQ(send_from(peer_ns(), peer_workload(), service), 0);
+  put(NftSet::kRxRequired, peer_prefix());
+  // To this host itself, and, by DNAT, to a workload.
+  ASSERT_EQ(send_from(peer_ns(), peer_workload(), service), 0);
+  ASSERT_TRUE(eventually([&] { return counts()[NftSet::kRxRequired].first == 1; }));
+  test::run(fmt::format(
+      "nft 'table inet services {{ chain in {{ type nat hook prerouting priority dstnat; {0} daddr "
+      "{1} dnat {0} to {2}; }}; }}'",
+      v4() ? "ip" : "ip6", service.to_string(), workload().to_string()));
+  ASSERT_EQ(send_from(peer_ns(), peer_workload(), service), 0);
+  ASSERT_TRUE(eventually([&] { return counts()[NftSet::kRxRequired].first == 2; }));
+  // The translation works, for whoever need not encrypt.
+  ASSERT_EQ(send_from(peer_ns(), peer(), service), 0);
+  ASSERT_TRUE(at_workload().wait_for({peer(), workload()}));
+  EXPECT_THAT(at_workload().seen(), Not(Contains(Addresses{peer_workload(), workload()})));
 }
 
 // Other nodes as gateways

@@ -214,10 +214,12 @@ TEST(NftablesRuleset, ACountedLookupIsTheLastMatchOfItsRule) {
           ++found;
           const std::string_view rest = std::string_view(text).substr(at + lookup.size());
           EXPECT_TRUE(rest.starts_with("return") || rest.starts_with("drop") ||
-                      rest.starts_with("meta mark set") || rest.starts_with("ct mark set"))
+                      rest.starts_with("continue") || rest.starts_with("meta mark set") ||
+                      rest.starts_with("ct mark set"))
               << lookup;
         }
-        const bool of_hosts = set == NftSet::kEncryptedHosts || set == NftSet::kRequiredHosts;
+        const bool of_hosts = set == NftSet::kEncryptedHosts || set == NftSet::kRequiredHosts ||
+                              set == NftSet::kRxRequiredHosts;
         const bool of_pins = set == NftSet::kPinned;
         EXPECT_EQ(found > 0, (spec.host_traffic || !of_hosts) && (spec.pins || !of_pins)) << lookup;
       }

@@ -20,6 +20,7 @@ using test::run;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 const NftSpec kSpec{.device = "mesh0", .fwmark = 0x2000};
 
@@ -169,6 +170,21 @@ TEST_F(NftablesTest, EveryTextFollowsEveryOtherUnderTheSameSets) {
       EXPECT_TRUE(is_right(to));
     }
   EXPECT_THAT(read(), ElementsAre(one));
+}
+
+TEST_F(NftablesTest, ATableThatSomebodyTurnedOffIsMadeAnew) {
+  run("nft add table inet meshd '{ flags dormant; }'");
+  const auto right = table().check(kSpec);
+  ASSERT_FALSE(right);
+  EXPECT_EQ(right.error().code, ErrorCode::kNotFound);
+  EXPECT_THAT(right.error().message, HasSubstr("dormant"));
+  ASSERT_TRUE(table().install(kSpec));
+  const auto again = table().check(kSpec);
+  EXPECT_TRUE(again && *again);
+  EXPECT_THAT(run("nft list table inet meshd"), Not(HasSubstr("dormant")));
+  run("nft add table inet meshd '{ flags dormant; }'");
+  const auto removed = table().remove();
+  EXPECT_TRUE(removed && *removed == "mesh0") << "it is ours all the same";
 }
 
 TEST_F(NftablesTest, ATableOfSomebodyElsesIsNotOurs) {

@@ -90,7 +90,8 @@ class FakeDataplane final : public Dataplane {
   // The peer's side starts one: completes if the device has the peer.
   void handshake(const PublicKey& key);
   void receive(const PublicKey& key, std::uint64_t bytes);
-  void roam(const PublicKey& key, const Endpoint& endpoint);
+  void roam(const PublicKey& key, const Endpoint& endpoint);  // it is heard from there
+  void write_endpoint(const PublicKey& key, const Endpoint& endpoint);
   // Inner bytes through an element of a set.
   void count(const NftElement& element, std::uint64_t bytes);
   void delete_device();

@@ -67,6 +67,11 @@ void FakeDataplane::receive(const PublicKey& key, std::uint64_t bytes) {
 }
 
 void FakeDataplane::roam(const PublicKey& key, const Endpoint& endpoint) {
+  write_endpoint(key, endpoint);
+  receive(key, 148);
+}
+
+void FakeDataplane::write_endpoint(const PublicKey& key, const Endpoint& endpoint) {
   if (const auto found = peers_.find(key); found != peers_.end()) found->second.endpoint = endpoint;
 }
 

@@ -2,6 +2,7 @@
 #include <functional>
 
 #include "fixture.h"
+#include "lab/socket_address.h"
 
 namespace mesh::lab {
 namespace {
@@ -79,6 +80,23 @@ TEST_P(Reload, AnotherInterfaceIsRefusedAndChangesNothing) {
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_THAT(refused.errors, HasSubstr("wireguard.interface"));
   EXPECT_THAT(refused.errors, HasSubstr("meshctl drain"));
+  EXPECT_EQ(lab[1].state_of("node-a"), "encrypted");
+}
+
+TEST_P(Reload, APortInUseIsRefusedAndCostsNoPacket) {
+  Lab& lab = make_encrypted_mesh(2);
+  const UniqueFd taken = lab[1].network().socket(AF_INET, SOCK_DGRAM, 0);
+  const SocketAddress port(*IpAddress::parse("0.0.0.0"), 51999);
+  ASSERT_EQ(::bind(taken.get(), port.raw(), port.size()), 0);
+  Pinger pinger(lab[0].workload(), lab[1].workload(), family());
+  lab[1].configure("wireguard: {listenPort: 51999}");
+  const Outcome refused = lab[1].meshctl({"reload"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.errors, HasSubstr("wireguard.listenPort"));
+  EXPECT_THAT(refused.errors, HasSubstr("51999"));
+  pinger.let_pass(200);
+  const PingReport report = pinger.stop();
+  EXPECT_TRUE(report.lossless()) << report.to_string();
   EXPECT_EQ(lab[1].state_of("node-a"), "encrypted");
 }
 

@@ -192,7 +192,7 @@ StoreUpdate EtcdView::take(bool complete) {
   }
   StoreUpdate update;
   update.complete = complete;
-  if (complete) update.went_back = std::exchange(went_back_, {});
+  update.went_back = std::exchange(went_back_, {});
   tell(dirty_nodes_, nodes_, told_nodes_, update.changes);
   tell_liveness(update);
   tell(dirty_policies_, policies_, told_policies_, update.policies);
