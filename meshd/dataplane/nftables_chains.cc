@@ -192,6 +192,7 @@ Chain input(const NftSpec& spec) {
   Chain chain{"input",
               "type filter hook input priority mangle; policy accept;",
               {{"iifname \"lo\" return", "this host to itself"}}};
+  add_neighbour_discovery(Family::kIpv6, chain.rules);  // workloads may live on this very link
   for (const Family family : kFamilies)
     chain.rules.push_back(had_to_be_encrypted(family, spec, ""));
   return chain;

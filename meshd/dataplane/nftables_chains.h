@@ -42,6 +42,9 @@ std::vector<Chain> chains_of(const NftSpec& spec);
 // What two nodes themselves say to each other: chains hosts_*.
 std::vector<Chain> host_chains(const NftSpec& spec);
 
+// Of IPv6 alone: lets it pass, of this link.
+void add_neighbour_discovery(Family family, std::vector<Rule>& rules);
+
 // Masqueraded connections that keep the path they began on.
 bool pins(const NftSpec& spec);
 std::string is_pinned(const NftSpec& spec);

@@ -57,14 +57,6 @@ std::string wireguard_ports(const NftSpec& spec) {
   return text + " }";
 }
 
-void add_neighbour_discovery(Family family, std::vector<Rule>& rules) {
-  if (family == Family::kIpv4) return;
-  rules.push_back(
-      {"icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, "
-       "nd-neighbor-advert, nd-redirect } ip6 hoplimit 255 return",
-       "neighbour discovery: of this link, by its hop limit"});
-}
-
 std::string echo_request(Family family) {
   return family == Family::kIpv4 ? "icmp type echo-request" : "icmpv6 type echo-request";
 }
@@ -126,6 +118,14 @@ Chain hosts_output(const NftSpec& spec) {
 }
 
 }  // namespace
+
+void add_neighbour_discovery(Family family, std::vector<Rule>& rules) {
+  if (family == Family::kIpv4) return;
+  rules.push_back(
+      {"icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, "
+       "nd-neighbor-advert, nd-redirect } ip6 hoplimit 255 return",
+       "neighbour discovery: of this link, by its hop limit"});
+}
 
 std::vector<Chain> host_chains(const NftSpec& spec) {
   std::vector<Chain> chains;

@@ -179,7 +179,6 @@ TEST_P(PacketsTest, TheGuardDropsWhatArrivesUnencryptedForAnAddressInNoRecord) {
     return true;
   });
   test::run(fmt::format("ip {}addr add {} dev lo", word, host));
-  ASSERT_EQ(send_from(peer_ns(), peer_workload(), service), 0);
   put(NftSet::kRxRequired, peer_prefix());
   // To this host itself, and, by DNAT, to a workload.
   ASSERT_EQ(send_from(peer_ns(), peer_workload(), service), 0);

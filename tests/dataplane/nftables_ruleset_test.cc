@@ -28,6 +28,8 @@ constexpr std::string_view kChains = R"(
 	chain arrives4 {
 		iifname "mesh0" ip saddr @rx_wireguard4 return comment "count: came through WireGuard"
 		iifname "mesh0" return comment "through WireGuard, from a prefix no peer has now"
+		ip saddr @own4 ip daddr @tx_blocked4 continue comment "count: the routes refuse it"
+		ip saddr != @own4 ip daddr != @peer_address4 ip daddr @tx_required4 drop comment "guard: IPv4 source not in this node's record"
 		meta mark & 0x00002000 != 0x00002000 ip saddr != @own4 ip daddr @foreign4 meta mark set meta mark | 0x00002000 comment "source not in this node's record: keeps the path it had without meshd"
 		ip saddr @peer_address4 ip daddr @own_address4 return comment "node to node, WireGuard's own packets too: neither counted nor guarded"
 		ip daddr @own4 ip saddr @rx_required4 drop comment "guard: had to come through WireGuard"
@@ -37,6 +39,8 @@ constexpr std::string_view kChains = R"(
 	chain arrives6 {
 		iifname "mesh0" ip6 saddr @rx_wireguard6 return comment "count: came through WireGuard"
 		iifname "mesh0" return comment "through WireGuard, from a prefix no peer has now"
+		ip6 saddr @own6 ip6 daddr @tx_blocked6 continue comment "count: the routes refuse it"
+		ip6 saddr != @own6 ip6 daddr != @peer_address6 ip6 daddr @tx_required6 drop comment "guard: IPv6 source not in this node's record"
 		meta mark & 0x00002000 != 0x00002000 ip6 saddr != @own6 ip6 daddr @foreign6 meta mark set meta mark | 0x00002000 comment "source not in this node's record: keeps the path it had without meshd"
 		ip6 saddr @peer_address6 ip6 daddr @own_address6 return comment "node to node, WireGuard's own packets too: neither counted nor guarded"
 		ip6 daddr @own6 ip6 saddr @rx_required6 drop comment "guard: had to come through WireGuard"
@@ -87,12 +91,24 @@ constexpr std::string_view kChains = R"(
 
 	chain output {
 		type route hook output priority mangle; policy accept;
+		oifname != "lo" ip saddr != @own4 ip daddr != @peer_address4 ip daddr @tx_required4 drop comment "guard: IPv4 source not in this node's record"
 		oifname != "lo" meta mark & 0x00002000 != 0x00002000 ip saddr != @own4 ip daddr @foreign4 meta mark set meta mark | 0x00002000 comment "IPv4 source not in this node's record: keeps the path it had without meshd"
+		oifname != "lo" ip6 saddr != @own6 ip6 daddr != @peer_address6 ip6 daddr @tx_required6 drop comment "guard: IPv6 source not in this node's record"
 		oifname != "lo" meta mark & 0x00002000 != 0x00002000 ip6 saddr != @own6 ip6 daddr @foreign6 meta mark set meta mark | 0x00002000 comment "IPv6 source not in this node's record: keeps the path it had without meshd"
+	}
+
+	chain input {
+		type filter hook input priority mangle; policy accept;
+		iifname "lo" return comment "this host to itself"
+		icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect } ip6 hoplimit 255 return comment "neighbour discovery: of this link, by its hop limit"
+		iifname != "mesh0" ip saddr != @peer_address4 ip saddr @rx_required4 drop comment "guard: IPv4 had to come through WireGuard, whatever it was sent to"
+		iifname != "mesh0" ip6 saddr != @peer_address6 ip6 saddr @rx_required6 drop comment "guard: IPv6 had to come through WireGuard, whatever it was sent to"
 	}
 
 	chain forward {
 		type filter hook forward priority mangle; policy accept;
+		iifname != "mesh0" ip saddr != @peer_address4 ip daddr @own4 ip saddr @rx_required4 drop comment "guard: IPv4 had to come through WireGuard, whatever it was sent to"
+		iifname != "mesh0" ip6 saddr != @peer_address6 ip6 daddr @own6 ip6 saddr @rx_required6 drop comment "guard: IPv6 had to come through WireGuard, whatever it was sent to"
 		iifname "mesh0" oifname != "mesh0" rt ip nexthop @closed_hop4 drop comment "guard: IPv4 that came encrypted does not leave to an encrypted peer in plaintext"
 		iifname "mesh0" oifname != "mesh0" rt ip6 nexthop @closed_hop6 drop comment "guard: IPv6 that came encrypted does not leave to an encrypted peer in plaintext"
 		oifname "mesh0" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu comment "TCP into the mesh: segments that fit its MTU"
