@@ -371,6 +371,10 @@ Result<std::string> Daemon::forget(const std::string& node) {
 
 Result<std::string> guard(const Config& config) {
   log::configure({LogLevel::kWarn, config.log.format}, config.node.name);
+  // It knows more, and holds the guards itself.
+  if (somebody_listens(config.api.socket))
+    return fmt::format("meshd is running ({} answers): it holds the guards\n",
+                       config.api.socket.string());
   const std::filesystem::path path = snapshot_path(config);
   if (path.empty())
     return make_error(ErrorCode::kInvalid,
@@ -386,10 +390,6 @@ Result<std::string> guard(const Config& config) {
         "{} is not there yet: no peer is known, nothing is closed. meshd writes it after the "
         "store's first answer\n",
         path.native());
-  // It knows more, and holds the guards itself.
-  if (somebody_listens(config.api.socket))
-    return fmt::format("meshd is running ({} answers): it holds the guards\n",
-                       config.api.socket.string());
   auto dataplane = LinuxDataplane::open();
   if (!dataplane) return dataplane.error();
   if (auto permitted = (*dataplane)->check_permission(); !permitted) return permitted.error();

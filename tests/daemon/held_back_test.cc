@@ -140,6 +140,17 @@ TEST_F(HeldBackTest, NftablesWaitAsAWholeWhenTheTableCannotBeMade) {
   EXPECT_THAT(held.problems(), IsEmpty());
 }
 
+TEST_F(HeldBackTest, AfterRulesThatCouldNotBeReplacedNothingOfTheTableWaits) {
+  const Operation rules{"inet meshd", InstallRuleset{{}, true}};
+  const Operation element{"inet meshd",
+                          PutElement{{NftSet::kOwn, {ip("10.0.0.1"), ip("10.0.0.1")}}}};
+  (void)pass({rules, element}, {rules, element}, ErrorCode::kUnavailable);
+  EXPECT_EQ(tried_and_failed, 0U);
+  EXPECT_THAT(held.problems(), IsEmpty());
+  EXPECT_THAT(pass({kRuleset, element}, {}), ElementsAre(kRuleset, element))
+      << "the table is made anew, with all of its elements";
+}
+
 TEST_F(HeldBackTest, OneElementThatFailsHoldsUpNoOther) {
   const auto element = [](const char* address) {
     return Operation{"inet meshd", PutElement{{NftSet::kOwn, {ip(address), ip(address)}}}};

@@ -307,6 +307,14 @@ TEST_F(MeshdProgram, ASecondMeshdOnTheSameSocketIsRefusedInOneLine) {
 
 // --- refusals ---
 
+TEST_F(MeshdProgram, TheGuardLeavesARunningMeshdAlone) {
+  const auto running = start();
+  ASSERT_TRUE(eventually([&] { return answers(); })) << running->log();
+  const Outcome outcome = meshd({"--config", config, "--guard"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.out, HasSubstr("meshd is running"));
+}
+
 TEST_F(MeshdProgram, ABrokenKeyFileIsOneLineAndUntouched) {
   for (const std::string& broken : {std::string("not a key\n"), std::string()}) {
     fs::create_directories(home / "keys");
