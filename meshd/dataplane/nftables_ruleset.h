@@ -13,7 +13,9 @@
 //   (WireGuard's own packets among it) in none, but that of hosts when it is dropped. A counted
 //   lookup is therefore the last match of its rule.
 // - What must be encrypted and is not is dropped, on arrival and on leaving, whichever socket or
-//   route it came from.
+//   route it came from, and whatever address it was sent to: chains input and forward see behind
+//   DNAT what the receiving chain could not know.
+// - What own sends to a peer that is blocked is counted on its way to the route that refuses it.
 // - With pins, a masqueraded connection that began past the mesh goes on there: the kernel drops a
 //   packet of it that leaves by another device. Never where encryption is required. Its mark is one
 //   bit of the connection's, pin_mark(); the others are never written.
