@@ -19,6 +19,7 @@
 #include "meshd/dataplane/uapi_client.h"
 #include "meshd/dataplane/wireguard_userspace.h"
 #include "tests/dataplane/sandbox.h"
+#include "tests/eventually.h"
 
 namespace mesh {
 namespace {
@@ -228,10 +229,24 @@ TEST_F(UserspaceProcessTest, ProgramThatTalksForEverIsBoundedAndEnded) {
   EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "no child is left";
 }
 
+// A signal takes its time: until then a thread on another processor may still answer.
+bool all_threads_stopped(pid_t pid) {
+  for (const auto& thread :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
+    std::ifstream file(thread.path() / "stat");
+    const std::string stat((std::istreambuf_iterator<char>(file)),
+                           std::istreambuf_iterator<char>());
+    const auto end_of_name = stat.rfind(") ");
+    if (end_of_name == std::string::npos || stat[end_of_name + 2] != 'T') return false;
+  }
+  return true;
+}
+
 TEST_F(UserspaceProcessTest, StoppedProcessTimesOutAndAnswersAgainLater) {
   UserspaceProcess process = start("wga");
   WireguardUserspace device("wga", process.socket_path());
   ASSERT_EQ(kill(process.pid(), SIGSTOP), 0);
+  ASSERT_TRUE(test::eventually([&] { return all_threads_stopped(process.pid()); }));
   const auto hung = device.read();
   ASSERT_FALSE(hung);
   EXPECT_EQ(hung.error().code, ErrorCode::kTimeout);
