@@ -130,8 +130,8 @@ class MeshdProgram : public ::testing::Test {
   static std::string networking() {
     std::string text;
     for (const char* command :
-         {"/usr/sbin/ip -o link", "/usr/sbin/ip -o addr", "/usr/sbin/ip -4 rule",
-          "/usr/sbin/ip -6 rule", "/usr/sbin/ip -4 route show table all",
+         {"/usr/sbin/ip -o link", "/usr/sbin/ip -o addr | sed 's/ tentative//'",
+          "/usr/sbin/ip -4 rule", "/usr/sbin/ip -6 rule", "/usr/sbin/ip -4 route show table all",
           "/usr/sbin/ip -6 route show table all", "/usr/sbin/nft list ruleset",
           "cat /proc/sys/net/ipv4/conf/up0/rp_filter"}) {
       const Outcome outcome = run({"/bin/sh", "-c", command});
