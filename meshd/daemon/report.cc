@@ -194,12 +194,20 @@ PeerStatus peer_status(const std::string& node, const Peer& peer, const ReportIn
   return status;
 }
 
-// A prefix of a peer that the kernel has no route into the mesh for: it refused ours.
+bool uses(Family family, const ReportInputs& inputs) {
+  const auto& addresses = inputs.mirror.addresses();
+  return std::any_of(addresses.begin(), addresses.end(), [&](const LocalAddress& here) {
+    return here.address.family() == family && here.address.why_not_reachable().empty();
+  });
+}
+
+// A prefix of a peer that the kernel has no route into the mesh for: it refused ours, or the device
+// has no IPv6 where the host has.
 const Cidr* without_route(const Peer& peer, const ReportInputs& inputs) {
   const LocalNode& local = inputs.model.local();
   if (local.device_index == 0) return nullptr;
   for (const Cidr& cidr : peer.accepted().cidrs) {
-    if (!local.carries(cidr.family())) continue;
+    if (!local.carries(cidr.family()) && !uses(cidr.family(), inputs)) continue;
     const auto route =
         inputs.mirror.routes().find({local.table_w, cidr, base_metric(cidr.family())});
     if (route == inputs.mirror.routes().end() || route->second.type != RouteType::kUnicast)

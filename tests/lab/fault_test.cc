@@ -188,6 +188,19 @@ TEST_P(Refusal, APortInUseIsNamed) {
   EXPECT_THAT(log, HasSubstr("wireguard.listenPort"));
 }
 
+TEST_P(Refusal, WhereIpv6IsTurnedOffOnTheHostIpv4IsEncryptedAllTheSame) {
+  Lab& lab = make_mesh(2);
+  lab[1].must({"bash", "-c",
+               "for c in all default; do echo 1 >/proc/sys/net/ipv6/conf/$c/disable_ipv6; done"});
+  lab.start_all();
+  ASSERT_TRUE(lab[1].wait_for_state("node-a", "encrypted", kSoon));
+  Pinger pinger(lab[1].workload(), lab[0].workload(), Family::kIpv4);
+  pinger.let_pass(100);
+  EXPECT_TRUE(pinger.stop().lossless());
+  EXPECT_THAT(lab[1].meshctl({"plan"}).output, HasSubstr("nothing"));
+  EXPECT_EQ(lab[1].status().at("error"), "");
+}
+
 TEST_P(Refusal, WithoutAUserspaceProgramTheNodeSaysSoAndRunsWithoutWireguard) {
   if (GetParam().backend != "userspace") GTEST_SKIP() << "the kernel needs no program";
   Lab& lab = make_mesh(2);
