@@ -61,7 +61,8 @@ class Dataplane {
   virtual Result<std::vector<Rule>> read_rules() = 0;
   // Compared with what is wanted of it. kNotFound when table "inet meshd" is not there or not ours.
   virtual Result<NftContents> read_nftables(const NftSpec& wanted) = 0;
-  virtual Result<std::vector<NftCounter>> read_counters() = 0;
+  // Of those of `sets` that count.
+  virtual Result<std::vector<NftCounter>> read_counters(const NftSets& sets) = 0;
   // The link's own value, or that of "all".
   virtual Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) = 0;
   // What of these the kernel has; of what is not among them, that it has it. It is asked for each

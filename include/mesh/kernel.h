@@ -1,6 +1,7 @@
 // The kernel's networking objects that meshd reads and writes, as values. Any thread.
 #pragma once
 
+#include <bitset>
 #include <compare>
 #include <cstdint>
 #include <optional>
@@ -140,6 +141,8 @@ enum class NftSet : std::uint8_t {
 };
 inline constexpr int kNftSetCount = 17;
 std::string_view to_string(NftSet set);
+using NftSets = std::bitset<kNftSetCount>;  // index with NftSet
+inline const NftSets kAllNftSets = NftSets().set();
 
 // Inclusive at both ends, one family. Ranges of one set never overlap.
 struct IpRange {

@@ -88,17 +88,19 @@ Result<void> KernelView::read_everything(Touched& touched) {
   return read_link_settings();
 }
 
-Result<void> KernelView::sample(const std::map<NftElement, std::string>& owners, Touched& touched) {
+Result<void> KernelView::sample(const std::map<NftElement, std::string>& owners,
+                                const NftSets& sets, Touched& touched) {
   auto device = read_device(touched);
   if (nftables_unread_) read_nftables(touched);
-  counted_ = read_counters(owners);
+  counted_ = read_counters(owners, sets) && sets.all();
   return device;
 }
 
-bool KernelView::read_counters(const std::map<NftElement, std::string>& owners) {
+bool KernelView::read_counters(const std::map<NftElement, std::string>& owners,
+                               const NftSets& sets) {
   if (!mirror_.has_sets()) return false;
-  const auto counters = dataplane_.read_counters();
-  if (counters) traffic_.update(*counters, owners);
+  const auto counters = dataplane_.read_counters(sets);
+  if (counters) traffic_.update(*counters, owners, sets);
   // A table that is gone is made again, and nothing was counted meanwhile.
   const bool well = counters || counters.error().code == ErrorCode::kNotFound;
   counters_problem_ = well ? "" : counters.error().message;
@@ -122,6 +124,8 @@ KernelView::Heard KernelView::drain(Touched& touched) {
 void KernelView::acknowledge(const Operation& operation) {
   const auto* install = std::get_if<InstallRuleset>(&operation.act);
   if (install != nullptr && !install->keep_sets) traffic_.restart();
+  if (const auto* removed = std::get_if<RemoveElement>(&operation.act))
+    traffic_.gone(removed->element);
   mirror_.apply(operation);
 }
 

@@ -20,12 +20,14 @@ class KernelView {
   // Everything. What differs from the mirror is touched; `drift` names the kinds of objects that
   // do.
   Result<void> read_everything(Touched& touched);
-  // The device and the counters, which have no events.
-  Result<void> sample(const std::map<NftElement, std::string>& owners, Touched& touched);
-  // Whether the last sample could read the counters.
+  // The device and the counters of `sets`, which have no events.
+  Result<void> sample(const std::map<NftElement, std::string>& owners, const NftSets& sets,
+                      Touched& touched);
+  // Whether the last sample read all counters.
   bool counted() const { return counted_; }
   // Counters alone, before elements go. Whether they could be read.
-  bool read_counters(const std::map<NftElement, std::string>& owners);
+  bool read_counters(const std::map<NftElement, std::string>& owners,
+                     const NftSets& sets = kAllNftSets);
   // The table is there, and what it counts could be read.
   bool counts() const { return mirror_.has_sets() && counters_problem_.empty(); }
   // Why the bytes that are shown are old; "" when they are not.

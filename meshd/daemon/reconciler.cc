@@ -13,16 +13,22 @@ namespace {
 constexpr Duration kDeviceProblemPatience = std::chrono::seconds(3);
 constexpr Duration kShortestPause = std::chrono::milliseconds(1);
 // Everything is compared this often, or more seldom where that would take more than one part in
-// kComparisonShare of a core.
+// kComparisonShare of a core: events tell of nearly everything long before.
 constexpr Duration kFullComparison = std::chrono::seconds(5);
-constexpr Duration kLongestComparison = std::chrono::seconds(60);
+constexpr Duration kLongestComparison = std::chrono::minutes(5);
 constexpr int kComparisonShare = 400;
 // WireGuard has no events. Somebody who waits for a handshake makes us look often; a settled mesh,
 // now and then. Either way looking never takes more than one part in kSampleShare of a core, as
-// long as what is seen is young enough to tell who answers.
+// long as what is seen is young enough to tell who answers. To tell that, what went into the mesh
+// is counted; all other counters are read at a pace of their own.
 constexpr Duration kSampleSettled = std::chrono::seconds(1);
-constexpr Duration kLongestSample = std::chrono::seconds(10);
+constexpr Duration kLongestSample = std::chrono::seconds(20);
 constexpr int kSampleShare = 200;
+constexpr Duration kLongestCount = std::chrono::minutes(3);
+constexpr int kCountShare = 400;
+constexpr Duration kCheapCount = std::chrono::milliseconds(5);  // with every sample
+
+NftSets one_set(NftSet set) { return NftSets().set(static_cast<std::size_t>(set)); }
 
 Touched nothing_touched() {
   Touched touched;
@@ -158,6 +164,7 @@ void Reconciler::finish() {
   const Instant now = clock_.now();
   snapshots_.keep(model_, now, true);
   // The last counts are those that the kernel goes on with.
+  count_now_ = true;
   if (adopted_) sample_device(now);
   counts_.keep(kernel_.traffic(), now.monotonic, true);
 }
@@ -252,7 +259,9 @@ void Reconciler::sample_device(Instant now) {
   const CpuStopwatch cost;
   Touched touched = nothing_touched();
   const bool was_right = device_is_right();
-  if (auto sampled = kernel_.sample(desired_.elements(), touched); !sampled) {
+  const bool count_all = std::exchange(count_now_, false) || now.monotonic >= next_count_;
+  const NftSets sets = count_all ? kAllNftSets : one_set(NftSet::kTxWireguard);
+  if (auto sampled = kernel_.sample(desired_.elements(), sets, touched); !sampled) {
     problems_.note("device dump", sampled.error().message);
     metrics_.count_error("read-device");
     if (!device_unread_since_) device_unread_since_ = now.monotonic;
@@ -278,7 +287,12 @@ void Reconciler::sample_device(Instant now) {
   Duration wanted = model_.unsettled() ? sample_pause_.next() : kSampleSettled;
   // A device that hangs makes us wait for each answer.
   if (device_unread_since_) wanted = unread_pause_.next();
-  next_sample_ = now.monotonic + pause_after(cost.elapsed(), kSampleShare, wanted, kLongestSample);
+  const Duration elapsed = cost.elapsed();
+  next_sample_ = now.monotonic + pause_after(elapsed, kSampleShare, wanted, kLongestSample);
+  if (count_all)
+    next_count_ = elapsed < kCheapCount ? now.monotonic
+                                        : now.monotonic + pause_after(elapsed, kCountShare,
+                                                                      Duration(0), kLongestCount);
 }
 
 // Key, port and mark are as meshd set them. WireGuard has no events to tell otherwise.
@@ -352,12 +366,15 @@ void Reconciler::execute(const Plan& plan, Instant now) {
   }
   touched_ = nothing_touched();
   // Elements take their counters with them.
-  const bool counters_go = std::any_of(plan.begin(), plan.end(), [](const Operation& operation) {
-    const auto* install = std::get_if<InstallRuleset>(&operation.act);
-    return std::holds_alternative<RemoveElement>(operation.act) ||
-           (install != nullptr && !install->keep_sets);
-  });
-  if (counters_go) (void)kernel_.read_counters(desired_.elements());
+  NftSets going;
+  for (const Operation& operation : plan) {
+    if (const auto* gone = std::get_if<RemoveElement>(&operation.act)) {
+      going.set(static_cast<std::size_t>(gone->element.set));
+    } else if (const auto* install = std::get_if<InstallRuleset>(&operation.act)) {
+      if (!install->keep_sets) going.set();
+    }
+  }
+  if (going.any()) (void)kernel_.read_counters(desired_.elements(), going);
   std::vector<Result<void>> results;
   if (!plan.empty()) {
     metrics_.count_operations(plan.size());

@@ -77,7 +77,7 @@ class Reconciler {
 
   // The next pass reads the counters, however short a while ago they were read.
   void look() {
-    sample_now_ = true;
+    sample_now_ = count_now_ = true;
     report_pace_ = {};  // and says so at once, whatever that costs: somebody asked
   }
   // Acts on all that was recorded. Returns when to call again if nothing else happens.
@@ -168,6 +168,8 @@ class Reconciler {
 
   bool compared_ = false;  // in this pass
   MonotonicTime next_sample_{};
+  MonotonicTime next_count_{};  // of all counters
+  bool count_now_ = false;      // somebody asks for them
   Backoff sample_pause_{std::chrono::milliseconds(20), std::chrono::seconds(1)};
   std::optional<MonotonicTime> device_unread_since_;
   Backoff unread_pause_{std::chrono::seconds(1), std::chrono::seconds(15)};

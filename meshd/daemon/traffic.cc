@@ -64,9 +64,13 @@ std::optional<IpRange> parse_range(std::string_view text) {
 }  // namespace
 
 void Traffic::update(const std::vector<NftCounter>& counters,
-                     const std::map<NftElement, std::string>& owners) {
+                     const std::map<NftElement, std::string>& owners, const NftSets& sets) {
   ++round_;
-  const std::size_t known = meters_.size();
+  const auto is_asked = [&](const auto& item) {
+    return sets[static_cast<std::size_t>(item.first.set)];
+  };
+  const auto known =
+      static_cast<std::size_t>(std::count_if(meters_.begin(), meters_.end(), is_asked));
   std::size_t continued = 0;
   InOrder owner_at(owners);
   InOrder meter_at(meters_);
@@ -91,7 +95,8 @@ void Traffic::update(const std::vector<NftCounter>& counters,
     seen.round = round_;
   }
   if (continued != known) meters_went_ = true;
-  std::erase_if(meters_, [&](const auto& item) { return item.second.round != round_; });
+  std::erase_if(meters_,
+                [&](const auto& item) { return is_asked(item) && item.second.round != round_; });
 }
 
 void Traffic::update_tunnels(const std::map<PublicKey, WgPeer>& peers,

@@ -36,12 +36,17 @@ class Traffic {
   };
 
   // `owners` says whom each element counts for; one that is in it no more counts for whom it did.
+  // `counters` are all of `sets`, and of no others: those stay as they were.
   void update(const std::vector<NftCounter>& counters,
-              const std::map<NftElement, std::string>& owners);
+              const std::map<NftElement, std::string>& owners, const NftSets& sets = kAllNftSets);
   void update_tunnels(const std::map<PublicKey, WgPeer>& peers,
                       const std::map<PublicKey, std::string>& owners);
   // The ruleset was made anew: its counters start at zero.
   void restart();
+  // One element went: put again, it starts at zero.
+  void gone(const NftElement& element) {
+    meters_went_ = meters_.erase(element) != 0 || meters_went_;
+  }
   Count count(const std::string& node, NftSet set) const;
   std::uint64_t bytes(const std::string& node, NftSet set) const { return count(node, set).bytes; }
   Tunnel tunnel(const std::string& node) const;

@@ -117,9 +117,9 @@ Result<NftContents> LinuxDataplane::read_nftables(const NftSpec& wanted) {
   return NftContents{std::move(*elements), *right};
 }
 
-Result<std::vector<NftCounter>> LinuxDataplane::read_counters() {
+Result<std::vector<NftCounter>> LinuxDataplane::read_counters(const NftSets& sets) {
   if (!nftables_) return nftables_.error();
-  return nftables_->elements.read_counters();
+  return nftables_->elements.read_counters(sets);
 }
 
 Result<int> LinuxDataplane::read_link_sysctl(const std::string& link, LinkSysctl sysctl) {

@@ -63,7 +63,7 @@ class LinuxDataplane final : public Dataplane {
   }
   Result<std::vector<Rule>> read_rules() override { return route_.read_rules(); }
   Result<NftContents> read_nftables(const NftSpec& wanted) override;
-  Result<std::vector<NftCounter>> read_counters() override;
+  Result<std::vector<NftCounter>> read_counters(const NftSets& sets) override;
   Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) override;
   NftExpressions nft_expressions(const NftExpressions& wanted) override;
   Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) override {

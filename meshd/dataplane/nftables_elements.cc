@@ -252,11 +252,12 @@ Result<std::vector<NftElement>> NftablesElements::read() {
   return elements;
 }
 
-Result<std::vector<NftCounter>> NftablesElements::read_counters() {
+Result<std::vector<NftCounter>> NftablesElements::read_counters(const NftSets& sets) {
   std::vector<NftCounter> counters;
   for (int set = 0; set < kNftSetCount; ++set)
     for (const Family family : kFamilies) {
-      if (!nft_set_counts(static_cast<NftSet>(set))) continue;
+      if (!sets[static_cast<std::size_t>(set)] || !nft_set_counts(static_cast<NftSet>(set)))
+        continue;
       auto ranges = read_set(static_cast<NftSet>(set), family);
       if (!ranges) return std::move(ranges).error();
       counters.insert(counters.end(), ranges->begin(), ranges->end());

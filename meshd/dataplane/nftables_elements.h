@@ -38,8 +38,8 @@ class NftablesElements {
 
   // Every element of every set, sorted. kNotFound when a set is missing.
   Result<std::vector<NftElement>> read();
-  // Those of the sets that count. A counter starts at 0 when its element is put.
-  Result<std::vector<NftCounter>> read_counters();
+  // Those of `sets` that count. A counter starts at 0 when its element is put.
+  Result<std::vector<NftCounter>> read_counters(const NftSets& sets = kAllNftSets);
 
   // The netlink port our transactions come from: how our own events are told from others'.
   std::uint32_t port_id() const { return socket_.port_id(); }

@@ -71,9 +71,9 @@ class CountingDataplane final : public Dataplane {
   NftExpressions nft_expressions(const NftExpressions& wanted) override {
     return inner_.nft_expressions(wanted);
   }
-  Result<std::vector<NftCounter>> read_counters() override {
+  Result<std::vector<NftCounter>> read_counters(const NftSets& sets) override {
     count("read-counters");
-    return inner_.read_counters();
+    return inner_.read_counters(sets);
   }
   Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) override {
     count("read-link-sysctl");

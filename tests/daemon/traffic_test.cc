@@ -53,6 +53,30 @@ TEST(Traffic, ARulesetMadeAnewStartsAtZeroEvenWhenItCountedMoreSince) {
   EXPECT_EQ(traffic.bytes("b", NftSet::kTxPlaintext), 2200U);
 }
 
+TEST(Traffic, WhatIsReadOfSomeSetsLeavesTheOthers) {
+  const NftElement sent = element(NftSet::kTxWireguard, "10.2.0.0/24");
+  const std::map<NftElement, std::string> owners{{kB, "b"}, {sent, "b"}};
+  Traffic traffic;
+  traffic.update({{sent, 1, 100}, {kB, 1, 1000}}, owners);
+  traffic.written();
+  traffic.update({{sent, 2, 150}}, owners,
+                 NftSets().set(static_cast<std::size_t>(NftSet::kTxWireguard)));
+  EXPECT_EQ(traffic.bytes("b", NftSet::kTxWireguard), 150U);
+  EXPECT_FALSE(traffic.meters_went());
+  traffic.update({{sent, 2, 150}, {kB, 2, 1500}}, owners);
+  EXPECT_EQ(traffic.bytes("b", NftSet::kTxPlaintext), 1500U);
+}
+
+TEST(Traffic, AnElementThatWentAndCameBackStartsAtZeroHoweverMuchItCountedSince) {
+  Traffic traffic;
+  traffic.update({{kB, 1, 1000}}, {{kB, "b"}});
+  traffic.written();
+  traffic.gone(kB);
+  EXPECT_TRUE(traffic.meters_went());
+  traffic.update({{kB, 1, 1200}}, {{kB, "b"}});
+  EXPECT_EQ(traffic.bytes("b", NftSet::kTxPlaintext), 2200U);
+}
+
 TEST(Traffic, APrefixThatMovesCountsForItsNewOwnerFromThenOn) {
   Traffic traffic;
   traffic.update({{kB, 1, 1000}}, {{kB, "b"}});

@@ -287,7 +287,7 @@ TEST_F(LinuxDataplaneTest, AWholePlanIsApplied) {
   EXPECT_THAT(*dataplane().read_routes(kW), ElementsAre(route("10.2.0.0/24", RouteType::kUnicast)));
   EXPECT_THAT(*dataplane().read_rules(), Contains(rule));
   EXPECT_THAT(dataplane().read_nftables({name(), 0x2000})->elements, ElementsAre(element));
-  EXPECT_EQ(dataplane().read_counters()->size(), 1U);
+  EXPECT_EQ(dataplane().read_counters(kAllNftSets)->size(), 1U);
   EXPECT_EQ(*dataplane().read_link_sysctl("under0", LinkSysctl::kRpFilter), 2);
   EXPECT_EQ(dataplane().lookup(ip("10.2.0.9"), 0)->oif, device->ifindex);
   const auto link = dataplane().read_links();

@@ -113,11 +113,12 @@ Result<NftContents> FakeDataplane::read_nftables(const NftSpec& wanted) {
   return NftContents{{elements_.begin(), elements_.end()}, ruleset_ == wanted};
 }
 
-Result<std::vector<NftCounter>> FakeDataplane::read_counters() {
+Result<std::vector<NftCounter>> FakeDataplane::read_counters(const NftSets& sets) {
   if (auto error = fault("read-counters", false)) return *error;
   if (!ruleset_) return gone("table inet meshd");
   std::vector<NftCounter> counters;
-  for (const auto& [element, counter] : counters_) counters.push_back(counter);
+  for (const auto& [element, counter] : counters_)
+    if (sets[static_cast<std::size_t>(element.set)]) counters.push_back(counter);
   return counters;
 }
 

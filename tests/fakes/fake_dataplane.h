@@ -38,7 +38,7 @@ class FakeDataplane final : public Dataplane {
   Result<std::vector<Rule>> read_rules() override;
   Result<NftContents> read_nftables(const NftSpec& wanted) override;
   NftExpressions nft_expressions(const NftExpressions&) override { return nft_expressions_; }
-  Result<std::vector<NftCounter>> read_counters() override;
+  Result<std::vector<NftCounter>> read_counters(const NftSets& sets) override;
   Result<int> read_link_sysctl(const std::string& link, LinkSysctl sysctl) override;
   Result<RouteLookup> lookup(const IpAddress& destination, std::uint32_t mark) override;
   std::vector<Result<void>> apply(std::span<const Operation> operations) override;
