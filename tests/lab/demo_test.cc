@@ -76,8 +76,15 @@ TEST_F(Demo, ALabThatIsUpCanBeUsedAndTakenDown) {
   const Outcome exec = run(
       {.argv = {program, "exec", "--id", id, "node-a/w1", "--", "ping", "-c1", "-W5", "10.2.0.2"}});
   EXPECT_TRUE(exec.ok()) << exec.output << exec.errors;
-  const Outcome status = run({.argv = {program, "status", "--id", id}});
-  EXPECT_THAT(status.output, HasSubstr("node-b"));
+  // It is up when its daemons run, and a daemon answers a moment later.
+  std::string status;
+  EXPECT_TRUE(wait_until(
+      [&] {
+        status = run({.argv = {program, "status", "--id", id}}).output;
+        return status.find("node-b") != std::string::npos;
+      },
+      milliseconds(30'000)))
+      << status;
   EXPECT_TRUE(run({.argv = {program, "down", "--id", id}}).ok());
   EXPECT_FALSE(is_listed(id));
 }
