@@ -12,7 +12,7 @@ lab_packages="iproute2 nftables wireguard-tools wireguard-go iputils-ping procps
 store_packages="etcd-server etcd-client openssl openssh-server openssh-client"
 api_server_packages="golang-go dpkg-dev rsync jq make"
 vm_packages="qemu-system-x86 busybox-static kmod binutils"
-check_packages="clang-format-14"
+check_packages="clang-format-14 systemd"
 full_packages="clang-14 clang-tidy-14 libclang-rt-14-dev"
 
 say() { echo "==> $*"; }

@@ -66,10 +66,12 @@ read_report() {
     name != "" && /<skipped/ {
       is_skipped = 1
       reason = attribute($0, "message")
-      if (reason == "SKIP_REGULAR_EXPRESSION_MATCHED") reason = ""
+      if (reason ~ /^SKIP_/) reason = ""
       sub(/^[^ ]*:[0-9]+&#x0A;/, "", reason)
       gsub(/&#x0A;/, " ", reason)
     }
+    # A script says it in a line of its own.
+    name != "" && is_skipped && reason == "" && match($0, /SKIPPED: .*/) { reason = substr($0, RSTART + 9) }
     # CTest keeps what the test said: GoogleTest gives the reason on the line after "Skipped".
     name != "" && want { if (reason == "") reason = $0; want = 0 }
     name != "" && / Skipped$/ { want = 1 }
