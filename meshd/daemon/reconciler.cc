@@ -12,21 +12,6 @@ namespace {
 // A device that fails at once, or for a moment, does not withdraw this node's key.
 constexpr Duration kDeviceProblemPatience = std::chrono::seconds(3);
 constexpr Duration kShortestPause = std::chrono::milliseconds(1);
-// Everything is compared this often, or more seldom where that would take more than one part in
-// kComparisonShare of a core: events tell of nearly everything long before.
-constexpr Duration kFullComparison = std::chrono::seconds(5);
-constexpr Duration kLongestComparison = std::chrono::minutes(5);
-constexpr int kComparisonShare = 400;
-// WireGuard has no events. Somebody who waits for a handshake makes us look often; a settled mesh,
-// now and then. Either way looking never takes more than one part in kSampleShare of a core, as
-// long as what is seen is young enough to tell who answers. To tell that, what went into the mesh
-// is counted; all other counters are read at a pace of their own.
-constexpr Duration kSampleSettled = std::chrono::seconds(1);
-constexpr Duration kLongestSample = std::chrono::seconds(20);
-constexpr int kSampleShare = 200;
-constexpr Duration kLongestCount = std::chrono::minutes(3);
-constexpr int kCountShare = 400;
-constexpr Duration kCheapCount = std::chrono::milliseconds(5);  // with every sample
 
 NftSets one_set(NftSet set) { return NftSets().set(static_cast<std::size_t>(set)); }
 
@@ -116,7 +101,7 @@ bool Reconciler::on_kernel_events() {
   Touched touched = nothing_touched();
   KernelView::Heard heard = kernel_.drain(touched);
   if (!heard.kinds.empty() || heard.rules || touched.everything) report_pace_.news();
-  if (touched.everything) read_everything_ = true;
+  if (touched.everything) comparison_.distrust();
   touched.everything = false;  // only the dump will tell what was missed
   drift_.note(std::move(heard.kinds), touched);
   touched_.merge(touched);
@@ -129,7 +114,7 @@ void Reconciler::reconfigure(Config config) {
   report_pace_.news();
   former_ports_.move(port, config_.wireguard.listen_port, clock_.now().monotonic);
   set_scope();
-  read_everything_ = true;  // the tables may be others
+  comparison_.distrust();  // the tables may be others
   log::configure(config_.log, config_.node.name);
 }
 
@@ -164,7 +149,7 @@ void Reconciler::finish() {
   const Instant now = clock_.now();
   snapshots_.keep(model_, now, true);
   // The last counts are those that the kernel goes on with.
-  count_now_ = true;
+  sampling_.count_at_once();
   if (adopted_) sample_device(now);
   counts_.keep(kernel_.traffic(), now.monotonic, true);
 }
@@ -185,14 +170,12 @@ MonotonicTime Reconciler::pass() {
     counts_.keep(kernel_.traffic(), now.monotonic);
     // On its way out, and nobody sends to it any more: the next pass takes the device down.
     // Of a device that cannot be read nobody knows who sends.
-    if (drain_.steer(model_, kernel_.mirror(), store_in_sync_ && !device_unread_since_,
+    if (drain_.steer(model_, kernel_.mirror(), store_in_sync_ && !sampling_.unread_since(),
                      now.monotonic))
       again_at_once_ = true;
   }
   // What was read, what it was compared with, and the plan.
-  if (std::exchange(compared_, false))
-    next_full_ = now.monotonic +
-                 pause_after(cost.elapsed(), kComparisonShare, kFullComparison, kLongestComparison);
+  comparison_.passed(now.monotonic, cost.elapsed());
   report(now);
   const Instant end = clock_.now();
   metrics_.observe_reconcile(end.monotonic - now.monotonic);
@@ -204,25 +187,25 @@ void Reconciler::gather(Instant now) {
   device_is_new_ = again_at_once_ = false;
   on_kernel_events();
   const auto read_if_due = [&] {
-    if ((read_everything_ || now.monotonic >= next_full_) && now.monotonic >= read_again_)
-      read_kernel(now);
+    if (comparison_.due(now.monotonic)) read_kernel(now);
   };
   read_if_due();
   if (options_.dry_run) {
     device_.assume(config_, kernel_.mirror());
   } else if (drain_.phase() == DrainPhase::kLeft) {
-    if (device_.release(config_, now)) device_is_new_ = read_everything_ = true;
+    if (device_.release(config_, now)) device_is_new_ = true;
   } else if (device_.ensure(config_, kernel_.mirror(), carries_traffic(), now)) {
-    device_is_new_ = read_everything_ = true;
+    device_is_new_ = true;
   }
+  if (device_is_new_) comparison_.distrust();
   read_if_due();
   update_local(now);
   snapshots_.feed(model_, now);
-  if (!adopted_ && model_.has_records() && !read_everything_) {
+  if (!adopted_ && model_.has_records() && comparison_.trusted()) {
     model_.adopt(kernel_.mirror(), now);
     adopted_ = true;
   }
-  if (sample_now_ || now.monotonic >= next_sample_) sample_device(now);
+  if (sampling_.due(now.monotonic)) sample_device(now);
   if (drain_.phase() == DrainPhase::kLeft) drift_.device_was_ourselves();
   if (was_adopted) drift_.count(desired_, kernel_.mirror(), held_, limits(now), device_is_new_);
   drift_.forget();
@@ -235,8 +218,7 @@ void Reconciler::read_kernel(Instant now) {
   if (auto read = kernel_.read_everything(touched); !read) {
     problems_.note("kernel", read.error().message);
     metrics_.count_error("read-kernel");
-    read_everything_ = true;
-    read_again_ = now.monotonic + read_pause_.next();
+    comparison_.failed(now.monotonic);
     return;
   }
   problems_.clear("kernel");
@@ -246,29 +228,25 @@ void Reconciler::read_kernel(Instant now) {
   } else {
     problems_.clear("nftables dump");
   }
-  read_pause_.reset();
   touched_.merge(touched);
   drift_.compared(touched);
-  read_everything_ = false;
-  sample_now_ = true;
-  next_full_ = now.monotonic + kFullComparison;  // or later, by what the pass will have cost
-  compared_ = true;
+  comparison_.read(now.monotonic);
+  sampling_.at_once();
 }
 
 void Reconciler::sample_device(Instant now) {
   const CpuStopwatch cost;
   Touched touched = nothing_touched();
   const bool was_right = device_is_right();
-  const bool count_all = std::exchange(count_now_, false) || now.monotonic >= next_count_;
+  const bool count_all = sampling_.counts_due(now.monotonic);
   const NftSets sets = count_all ? kAllNftSets : one_set(NftSet::kTxWireguard);
   if (auto sampled = kernel_.sample(desired_.elements(), sets, touched); !sampled) {
     problems_.note("device dump", sampled.error().message);
     metrics_.count_error("read-device");
-    if (!device_unread_since_) device_unread_since_ = now.monotonic;
+    sampling_.unread(now.monotonic);
   } else {
     problems_.clear("device dump");
-    device_unread_since_.reset();
-    unread_pause_.reset();
+    sampling_.read();
     kernel_.traffic().update_tunnels(kernel_.mirror().peers(), model_.owners_of_keys());
     const auto inner_tx = kernel_.traffic().all(NftSet::kTxWireguard);
     model_.observe(kernel_.mirror(), kernel_.counts() ? &inner_tx : nullptr, now);
@@ -282,17 +260,7 @@ void Reconciler::sample_device(Instant now) {
   }
   if (!touched.peers.empty() || (was_right && !device_is_right())) drift_.compared(touched);
   touched_.merge(touched);
-  sample_now_ = false;
-  // A handshake shows soon after it was started, or not soon.
-  Duration wanted = model_.unsettled() ? sample_pause_.next() : kSampleSettled;
-  // A device that hangs makes us wait for each answer.
-  if (device_unread_since_) wanted = unread_pause_.next();
-  const Duration elapsed = cost.elapsed();
-  next_sample_ = now.monotonic + pause_after(elapsed, kSampleShare, wanted, kLongestSample);
-  if (count_all)
-    next_count_ = elapsed < kCheapCount ? now.monotonic
-                                        : now.monotonic + pause_after(elapsed, kCountShare,
-                                                                      Duration(0), kLongestCount);
+  sampling_.sampled(now.monotonic, cost.elapsed(), count_all, model_.unsettled());
 }
 
 // Key, port and mark are as meshd set them. WireGuard has no events to tell otherwise.
@@ -379,8 +347,7 @@ void Reconciler::execute(const Plan& plan, Instant now) {
   if (!plan.empty()) {
     metrics_.count_operations(plan.size());
     results = dataplane_.apply(plan);
-    sample_now_ = true;
-    sample_pause_.reset();
+    sampling_.changed();
   }
   acknowledge(plan, results);
   if (device_vanished_meanwhile(results)) {
@@ -488,12 +455,11 @@ bool Reconciler::record_may_change(Instant now) const {
 }
 
 MonotonicTime Reconciler::next_time(Instant now) const {
-  MonotonicTime next = std::min(read_everything_ ? read_again_ : next_full_, next_sample_);
+  MonotonicTime next = std::min(comparison_.next(), sampling_.next(now.monotonic));
   const auto consider = [&](std::optional<MonotonicTime> time) {
     if (time) next = std::min(next, *time);
   };
   if (again_at_once_) consider(now.monotonic);
-  if (sample_now_) consider(now.monotonic + std::chrono::milliseconds(20));
   consider(device_.next());
   if (device_problem_since_ && now.monotonic - *device_problem_since_ < kDeviceProblemPatience)
     consider(*device_problem_since_ + kDeviceProblemPatience);

@@ -77,7 +77,7 @@ class Reconciler {
 
   // The next pass reads the counters, however short a while ago they were read.
   void look() {
-    sample_now_ = count_now_ = true;
+    sampling_.count_at_once();
     report_pace_ = {};  // and says so at once, whatever that costs: somebody asked
   }
   // Acts on all that was recorded. Returns when to call again if nothing else happens.
@@ -146,9 +146,7 @@ class Reconciler {
   Touched touched_;
 
   bool decided_ = false;
-  bool adopted_ = false;         // what was running at the start has been taken over
-  bool read_everything_ = true;  // the mirror cannot be trusted
-  bool sample_now_ = true;
+  bool adopted_ = false;  // what was running at the start has been taken over
   std::optional<WallTime> counters_read_;
   bool device_is_new_ = false;     // made or found in this pass
   bool remember_at_once_ = false;  // who was encrypted: whoever kills meshd now must not undo it
@@ -163,19 +161,11 @@ class Reconciler {
   std::optional<WallTime> store_changed_;
   std::optional<StoreWentBack> store_went_back_;
   std::string not_ready_ = "the first pass is not done";
+  ComparisonPace comparison_;
+  SamplePace sampling_;
   ReportPace report_pace_;
   std::uint64_t problems_reported_ = 0;
 
-  bool compared_ = false;  // in this pass
-  MonotonicTime next_sample_{};
-  MonotonicTime next_count_{};  // of all counters
-  bool count_now_ = false;      // somebody asks for them
-  Backoff sample_pause_{std::chrono::milliseconds(20), std::chrono::seconds(1)};
-  std::optional<MonotonicTime> device_unread_since_;
-  Backoff unread_pause_{std::chrono::seconds(1), std::chrono::seconds(15)};
-  MonotonicTime next_full_{};
-  MonotonicTime read_again_{};
-  Backoff read_pause_{std::chrono::milliseconds(200), std::chrono::seconds(30)};
   std::optional<MonotonicTime> own_record_again_;
 };
 

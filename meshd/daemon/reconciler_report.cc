@@ -64,10 +64,10 @@ std::string Reconciler::why_not_ready() const {
 std::string Reconciler::error(MonotonicTime now) const {
   if (!device_problem_.empty()) return device_problem_;
   const std::string* unread = problems_.at("device dump");
-  if (unread == nullptr || now - *device_unread_since_ < kUnreadPatience) return "";
+  if (unread == nullptr || now - *sampling_.unread_since() < kUnreadPatience) return "";
   return fmt::format(
       "{}: for {} s nothing is known of the tunnels, whatever is shown of them", *unread,
-      std::chrono::duration_cast<std::chrono::seconds>(now - *device_unread_since_).count());
+      std::chrono::duration_cast<std::chrono::seconds>(now - *sampling_.unread_since()).count());
 }
 
 void Reconciler::report(Instant now) {

@@ -112,6 +112,60 @@ TEST(Pace, WhatCostsMuchIsReportedSoonWhenThereIsNewsAndNowAndThenWithout) {
   EXPECT_TRUE(pace.due(now + std::chrono::milliseconds(500))) << "an event is told within a second";
 }
 
+TEST(Pace, EverythingIsComparedNowAndThenAndAgainAfterEachFailureEverLater) {
+  ComparisonPace pace;
+  const MonotonicTime now{seconds(100)};
+  EXPECT_TRUE(pace.due(now)) << "nothing is known yet";
+  EXPECT_FALSE(pace.trusted());
+  pace.failed(now);
+  EXPECT_EQ(pace.next() - now, std::chrono::milliseconds(200));
+  pace.failed(now);
+  EXPECT_EQ(pace.next() - now, std::chrono::milliseconds(400));
+  pace.read(now);
+  EXPECT_TRUE(pace.trusted());
+  EXPECT_EQ(pace.next() - now, seconds(5));
+  pace.passed(now, std::chrono::milliseconds(100));
+  EXPECT_EQ(pace.next() - now, seconds(40)) << "a four-hundredth of a core";
+  pace.passed(now + seconds(1), seconds(1));
+  EXPECT_EQ(pace.next() - now, seconds(40)) << "what other passes cost is no matter";
+  pace.distrust();
+  EXPECT_TRUE(pace.due(now + seconds(1)));
+}
+
+TEST(Pace, ADeviceIsReadOftenWhileSomebodyWaitsAndItsCountersAtTheirOwnPace) {
+  SamplePace pace;
+  const MonotonicTime now{seconds(100)};
+  EXPECT_TRUE(pace.due(now));
+  EXPECT_TRUE(pace.counts_due(now));
+  pace.sampled(now, std::chrono::milliseconds(1), true, true);
+  EXPECT_EQ(pace.next(now) - now, std::chrono::milliseconds(200)) << "its share";
+  EXPECT_TRUE(pace.counts_due(now)) << "they cost nothing";
+  pace.sampled(now, std::chrono::milliseconds(10), true, false);
+  EXPECT_EQ(pace.next(now) - now, seconds(2));
+  EXPECT_FALSE(pace.counts_due(now + seconds(3)));
+  EXPECT_TRUE(pace.counts_due(now + seconds(4)));
+  pace.sampled(now, std::chrono::milliseconds(10), false, false);
+  pace.count_at_once();
+  EXPECT_TRUE(pace.due(now));
+  EXPECT_TRUE(pace.counts_due(now)) << "somebody asks";
+}
+
+TEST(Pace, ADeviceThatHangsIsAskedEverMoreSeldom) {
+  SamplePace pace;
+  const MonotonicTime now{seconds(100)};
+  const auto fails = [&](MonotonicTime at) {
+    pace.unread(at);
+    pace.sampled(at, Duration(0), false, true);
+    return pace.next(at) - at;
+  };
+  EXPECT_EQ(fails(now), seconds(1));
+  EXPECT_EQ(fails(now + seconds(1)), seconds(2));
+  EXPECT_EQ(pace.unread_since(), now) << "since the first time";
+  pace.read();
+  EXPECT_EQ(pace.unread_since(), std::nullopt);
+  EXPECT_EQ(fails(now + seconds(9)), seconds(1));
+}
+
 TEST(Pace, APauseIsAShareOfTheTimeWithinItsBounds) {
   EXPECT_EQ(pause_after(Duration(0), 200, seconds(5), seconds(60)), seconds(5));
   EXPECT_EQ(pause_after(std::chrono::milliseconds(100), 200, seconds(5), seconds(60)), seconds(20));

@@ -1,5 +1,6 @@
 // What a reload and a restart may cost: nothing.
 #include <functional>
+#include <sstream>
 
 #include "fixture.h"
 #include "lab/socket_address.h"
@@ -9,12 +10,34 @@ namespace {
 
 using testing::HasSubstr;
 
+// Datagrams that lie unread in the sockets of a port. Between binding its new socket and saying who
+// receives from it, the kernel's WireGuard takes what arrives and never looks at it: microseconds,
+// longer on a processor that is emulated.
+std::uint32_t unread_at(Node& node, std::uint16_t port) {
+  constexpr std::uint32_t kLeastOfADatagram = 768;  // as the kernel accounts for it
+  std::uint32_t unread = 0;
+  std::istringstream lines(node.must({"cat", "/proc/net/udp", "/proc/net/udp6"}));
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream fields(line);
+    std::string slot, local, remote, state, queues;
+    if (!(fields >> slot >> local >> remote >> state >> queues)) continue;
+    const auto hex = [](const std::string& text) {
+      return static_cast<std::uint32_t>(std::strtoul(text.c_str(), nullptr, 16));
+    };
+    const auto colon = local.rfind(':');
+    if (colon == std::string::npos || hex(local.substr(colon + 1)) != port) continue;
+    const std::uint32_t bytes = hex(queues.substr(queues.find(':') + 1));
+    unread += (bytes + kLeastOfADatagram - 1) / kLeastOfADatagram;
+  }
+  return unread;
+}
+
 class Reload : public MeshTest {
  protected:
   // node-b reads `patch` under traffic; both sides are encrypted afterwards, nothing was lost and
   // nothing leaked.
   void expect_free(const std::string& patch, const std::function<bool(Lab&)>& applied,
-                   std::uint32_t most_lost = 0) {
+                   const std::function<std::uint32_t(Lab&)>& most_lost = {}) {
     Lab& lab = make_encrypted_mesh(2);
     Capture capture(lab, {51820, 51999});
     std::vector<std::unique_ptr<Pinger>> pingers;
@@ -28,7 +51,7 @@ class Reload : public MeshTest {
     for (auto& pinger : pingers) {
       pinger->let_pass(200);
       const PingReport report = pinger->stop();
-      EXPECT_LE(report.there.lost, most_lost) << report.to_string();
+      EXPECT_LE(report.there.lost, most_lost ? most_lost(lab) : 0) << report.to_string();
       EXPECT_EQ(report.back.lost, 0U) << report.to_string();
     }
     EXPECT_EQ(lab[0].state_of("node-b"), "encrypted");
@@ -43,7 +66,8 @@ INSTANTIATE_MESH_TESTS(Reload);
 
 TEST_P(Reload, AnotherListenPortCostsNoPacket) {
   // wireguard-go closes its socket, waits for its readers and opens another: what arrives in these
-  // milliseconds has nowhere to go, whatever meshd does around it. The kernel has no such gap.
+  // milliseconds has nowhere to go, whatever meshd does around it. The kernel has no such gap: all
+  // that can be missing is what its new socket took before it was WireGuard's.
   constexpr std::uint32_t kGapOfWireguardGo = 40;  // probes, 200 ms: on a machine with no time
   expect_free(
       "wireguard: {listenPort: 51999}",
@@ -52,7 +76,9 @@ TEST_P(Reload, AnotherListenPortCostsNoPacket) {
         return device && device->listen_port == 51999 &&
                lab[0].peer("node-b").at("endpoint").get<std::string>().ends_with(":51999");
       },
-      GetParam().backend == "userspace" ? kGapOfWireguardGo : 0);
+      [](Lab& lab) {
+        return GetParam().backend == "userspace" ? kGapOfWireguardGo : unread_at(lab[1], 51999);
+      });
 }
 
 TEST_P(Reload, AnotherMarkTablesAndPriorityCostNoPacket) {
