@@ -9,8 +9,8 @@
 #include <ctime>
 #include <optional>
 
+#include "core/backoff.h"
 #include "mesh/clock.h"
-#include "meshd/core/backoff.h"
 
 namespace mesh {
 

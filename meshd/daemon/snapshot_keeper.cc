@@ -149,7 +149,8 @@ void SnapshotKeeper::keep(const MeshModel& model, Instant now, bool at_once) {
   written_ = snapshot;
   nothing_written_ = false;
   port_.damage.clear();
-  not_before_ = now.monotonic + kPause;
+  if (now.monotonic >= not_before_ + kQuiet) pause_.reset();
+  not_before_ = now.monotonic + pause_.next();
   snapshot.store = store_;
   snapshot.written = now.wall;
   port_.save(std::move(snapshot));

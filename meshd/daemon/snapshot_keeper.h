@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/backoff.h"
 #include "core/mesh_model.h"
 #include "mesh/clock.h"
 #include "meshd/daemon/config.h"
@@ -40,9 +41,12 @@ class SnapshotKeeper {
   // If the store has said nothing at all for so long after the start, it is out.
   static constexpr Duration kPatience = std::chrono::seconds(2);
   // From a change to writing it down, so that changes that come together are written once; and
-  // between two writings.
-  static constexpr Duration kSettle = std::chrono::seconds(1);
-  static constexpr Duration kPause = std::chrono::seconds(5);
+  // between two writings, longer while they follow each other: a host that reboots before has
+  // forgotten who was encrypted.
+  static constexpr Duration kSettle = std::chrono::milliseconds(200);
+  static constexpr Duration kFirstPause = std::chrono::milliseconds(500);
+  static constexpr Duration kLongestPause = std::chrono::seconds(5);
+  static constexpr Duration kQuiet = std::chrono::seconds(10);  // after which the first is next
 
   SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems& problems);
 
@@ -78,6 +82,7 @@ class SnapshotKeeper {
   bool touched_ = false;
   std::optional<MonotonicTime> due_;
   MonotonicTime not_before_{};
+  Backoff pause_{kFirstPause, kLongestPause};
   std::optional<WallTime> in_force_;
 };
 

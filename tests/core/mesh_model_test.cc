@@ -13,6 +13,7 @@ namespace mesh {
 namespace {
 
 using std::chrono::hours;
+using std::chrono::milliseconds;
 using std::chrono::seconds;
 using test::cidr;
 using test::endpoint;
@@ -393,6 +394,40 @@ TEST_F(Mesh, WithoutADeviceNothingIsDueAtOnce) {
 }
 
 // --- the device goes and comes ---
+
+TEST_F(Mesh, AnInitiationThatIsLostWhileAHostComesUpIsNotWaitedForAsLongAsWireGuardWould) {
+  encrypted_node("b", 2);
+  world.kernel.answer(key(2), false);
+  world.kernel.delete_device();
+  world.kernel.forget();
+  std::vector<int> kicked;  // tenths of a second
+  std::vector<int> made_anew;
+  for (int tenths = 0; tenths < 300; ++tenths, world.clock.advance(milliseconds(100))) {
+    world.pass();
+    for (const Operation& operation : world.kernel.executed()) {
+      const auto* act = std::get_if<ChangePeer>(&operation.act);
+      if (act != nullptr && act->change.kick) kicked.push_back(tenths);
+      if (act != nullptr && act->change.anew) made_anew.push_back(tenths);
+    }
+    world.kernel.forget();
+  }
+  ASSERT_GE(kicked.size(), 4U);
+  ASSERT_EQ(made_anew.size(), 2U) << "WireGuard's own pace from then on";
+  EXPECT_EQ(made_anew[0], kicked[1]);
+  EXPECT_EQ(kicked[1] - kicked[0], 10) << "not sooner: an answer may be on its way";
+  EXPECT_EQ(made_anew[1], kicked[2]);
+  EXPECT_EQ(kicked[2] - kicked[1], 20);
+}
+
+TEST_F(Mesh, APeerThatWasNeverProvenIsNotMadeAnewForAnAnswerThatMayBeOnItsWay) {
+  world.kernel.answer(key(2), false);
+  world.put(node("b", 2));
+  for (int i = 0; i < 20; ++i) world.wait(seconds(1));
+  for (const Operation& operation : world.kernel.executed()) {
+    const auto* act = std::get_if<ChangePeer>(&operation.act);
+    EXPECT_FALSE(act != nullptr && act->change.anew) << to_string(operation);
+  }
+}
 
 TEST_F(Mesh, ADeletedDeviceDropsWhatWasEncryptedAndItsSuccessorIsDegradedUntilAHandshake) {
   encrypted_node("b", 2);
