@@ -58,6 +58,22 @@ void forget(Lab& lab, Node& node, Node& peer) {
   node.start();
 }
 
+// A prefix that every node may announce, and two at a time: it moves, and is fought for.
+Act::Step wandering_prefix(bool here) {
+  return [here](Lab&, Node& node, Node&) {
+    node.configure(fmt::format("node: {{cidrs: [10.{0}.0.0/24, \"fd00:{0}::/64\"{1}]}}",
+                               node.index(), here ? ", 10.99.0.0/24" : ""));
+    if (node.running()) node.process().signal(SIGHUP);
+  };
+}
+
+Act::Step rival_rule(const std::string& act) {
+  return [act](Lab&, Node& node, Node& peer) {
+    (void)node.run({"ip", "rule", act, "pref", "50", "to",
+                    fmt::format("10.{}.0.0/24", peer.index()), "lookup", "main"});
+  };
+}
+
 std::vector<Act> daemon_acts() {
   return {
       {.name = "meshd killed", .begin = kill_if_alive, .end = start_if_dead, .restarts = true},
@@ -77,6 +93,9 @@ std::vector<Act> daemon_acts() {
        .restarts = true},
       {.name = "meshd frozen", .begin = signal(SIGSTOP), .end = signal(SIGCONT)},
       {.name = "configuration read again", .begin = signal(SIGHUP)},
+      {.name = "another prefix announced",
+       .begin = wandering_prefix(true),
+       .end = wandering_prefix(false)},
       {.name = "host rebooted", .begin = forget, .opens = true, .restarts = true},
   };
 }
@@ -90,6 +109,9 @@ std::vector<Act> device_acts() {
              for (const int pid : wireguard_go_of(lab, node)) (void)::kill(pid, SIGKILL);
            },
        .needs_wireguard_go = true},
+      {.name = "device renamed",
+       .begin = [](Lab&, Node& node, Node&) { rename_device(node, "mesh0", "mesh9"); }},
+      {.name = "MTU of the device changed", .begin = command("ip link set mesh0 mtu 1300")},
       {.name = "device set down", .begin = command("ip link set mesh0 down")},
       {.name = "addresses flushed", .begin = command("ip addr flush dev mesh0")},
       {.name = "private key changed",
@@ -99,6 +121,12 @@ std::vector<Act> device_acts() {
            }},
       {.name = "listen port changed", .begin = command("wg set mesh0 listen-port 51999")},
       {.name = "fwmark of the device changed", .begin = command("wg set mesh0 fwmark 0x4000")},
+      {.name = "foreign peer added",
+       .begin =
+           [](Lab&, Node& node, Node&) {
+             (void)node.run(
+                 {"wg", "set", "mesh0", "peer", fresh_public_key(), "allowed-ips", "10.98.0.0/24"});
+           }},
       {.name = "peer removed", .begin = about_peer("wg set mesh0 peer {key} remove")},
       {.name = "AllowedIPs replaced",
        .begin = about_peer("wg set mesh0 peer {key} allowed-ips 10.98.0.0/24")},
@@ -116,11 +144,26 @@ std::vector<Act> routing_acts() {
       {.name = "route replaced",
        .begin = about_peer("ip route replace 10.{i}.0.0/24 via 192.0.2.{i} dev eth0 table 5182"),
        .opens = true},
+      {.name = "guard deleted",
+       .begin = about_peer("ip route del unreachable 10.{i}.0.0/24 metric 4294967295 table 5182")},
+      {.name = "foreign route added",
+       .begin = about_peer("ip route add 10.{i}.0.2/32 via 192.0.2.{i} table 5182 proto static"),
+       .opens = true},
       {.name = "host route deleted",
        .begin = about_peer("ip route del 192.0.2.{i} dev mesh0 table 5183")},
       {.name = "table flushed", .begin = command("ip route flush table 5182"), .opens = true},
       {.name = "rule deleted", .begin = command("ip -4 rule del pref 99"), .opens = true},
       {.name = "IPv6 rule deleted", .begin = command("ip -6 rule del pref 99"), .opens = true},
+      {.name = "rival rule added",
+       .begin = rival_rule("add"),
+       .end = rival_rule("del"),
+       .opens = true},
+      {.name = "reverse path checked strictly",
+       .begin =
+           [](Lab&, Node& node, Node&) {
+             for (const char* device : {"eth0", "mesh0"})
+               node.network().set_sysctl(fmt::format("net.ipv4.conf.{}.rp_filter", device), "1");
+           }},
       {.name = "nftables table deleted", .begin = command("nft delete table inet meshd")},
       {.name = "ruleset flushed", .begin = command("nft flush ruleset")},
       {.name = "own element removed",

@@ -58,8 +58,9 @@ int run_chaos_command(const ChaosCommand& command) {
   progress.say(report.to_string());
   if (!report.ok())
     progress.say(
-        fmt::format("The same order again: mesh-lab chaos --seed {} --minutes {} --nodes {}",
-                    command.seed, command.minutes, command.nodes));
+        fmt::format("The same order again: mesh-lab chaos --seed {} --minutes {} --nodes {} "
+                    "--backend {}",
+                    command.seed, command.minutes, command.nodes, command.backend));
   return report.ok() ? 0 : 1;
 }
 
