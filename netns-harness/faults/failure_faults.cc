@@ -96,6 +96,28 @@ Fault dropped(const std::string& name, bool both_ways, unsigned probes) {
   return fault;
 }
 
+// The operator prefers plaintext to silence, after a while.
+Fault fell_back() {
+  Fault fault = dropped("UDP dropped both ways for 60 s, fallbackAfter 30s", true, 60 * kSecond);
+  fault.set_up = [](Bench& bench) {
+    for (Node* node : {&bench.a(), &bench.b()})
+      Bench::reload(*node, "encryption: {fallbackAfter: 30s}");
+  };
+  const auto let_in = fault.undo;
+  fault.undo = [let_in](Bench& bench) {
+    let_in(bench);
+    for (Node* node : {&bench.a(), &bench.b()})
+      Bench::reload(*node, "encryption: {fallbackAfter: 0s}");
+  };
+  fault.leak = Cost::kMeasured;
+  fault.why_plaintext =
+      "sent in plaintext after 30 s without an answer, as configured, until the "
+      "next handshake";
+  fault.deadline = milliseconds(90'000);
+  fault.ceiling = {.lost = 2000, .leaked = 60'000, .right_after = milliseconds(80'000)};
+  return fault;
+}
+
 Fault device_lost_without_meshd() {
   Fault fault = failure("device deleted while meshd is dead, then started",
                         "nobody repairs until meshd is started; the guards drop meanwhile");
@@ -168,6 +190,7 @@ std::vector<Fault> failure_faults() {
       reboot("host rebooted, new key", true),
       dropped("UDP dropped both ways for 40 s", true, 40 * kSecond),
       dropped("UDP dropped one way (from node-b) for 40 s", false, 40 * kSecond),
+      fell_back(),
       device_lost_without_meshd(),
       all_daemons_dead(),
       frozen(),
