@@ -60,11 +60,10 @@ class MeshModel {
   // Sends one keepalive to a peer: it starts a handshake where the session has ended.
   void ask(const std::string& node);
   void mark_all_dirty();
-  // The good versions of policies of an earlier run, for those that cannot be read now; at the
-  // start.
-  void remember_policies(const std::vector<EncryptionPolicy>& earlier) {
-    policies_.remember(earlier);
-  }
+  // The good versions of policies of an earlier run, for those that cannot be read now, and `lost`
+  // (Policies::lost) as they were then; before the store's first answer.
+  void remember_policies(const std::vector<EncryptionPolicy>& earlier,
+                         const std::set<std::string>& lost = {});
 
   // --- decisions ---
   // Decides everything that is dirty or due, and brings `desired` in line; what to start and to

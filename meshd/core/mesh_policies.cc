@@ -14,6 +14,14 @@ std::size_t MeshModel::apply_policies(const StoreUpdate& update) {
   return changed;
 }
 
+void MeshModel::remember_policies(const std::vector<EncryptionPolicy>& earlier,
+                                  const std::set<std::string>& lost) {
+  policies_.remember(earlier, lost);
+  if (lost.empty()) return;
+  pair_policies_.set_policies(policies_);
+  refresh_policies();
+}
+
 // The store's word counts, because the peers go by it, too. Of a record that cannot be read the
 // last good labels stay.
 void MeshModel::take_own_labels() {

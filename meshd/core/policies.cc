@@ -102,8 +102,15 @@ void Policies::refuse(const std::string& name, RefusedPolicy refused) {
   refused_.insert_or_assign(name, std::move(refused));
 }
 
-void Policies::remember(const std::vector<EncryptionPolicy>& earlier) {
-  for (const EncryptionPolicy& policy : earlier) earlier_.insert_or_assign(policy.name, policy);
+void Policies::remember(const std::vector<EncryptionPolicy>& earlier,
+                        const std::set<std::string>& lost) {
+  for (const EncryptionPolicy& policy : earlier) {
+    earlier_.insert_or_assign(policy.name, policy);
+    if (!lost.contains(policy.name)) continue;
+    if (auto compiled = Policy::compile(policy))
+      in_force_.insert_or_assign(policy.name, std::move(*compiled));
+    lose(policy.name);
+  }
 }
 
 std::vector<const Policy*> Policies::ordered() const {

@@ -57,14 +57,17 @@ class Policies {
   // Returns how many policies changed.
   std::size_t apply(const StoreUpdate& update);
   // The good versions of an earlier run, for policies that cannot be read now; before the store's
-  // first answer.
-  void remember(const std::vector<EncryptionPolicy>& earlier);
+  // first answer. Those in `lost` are in force at once, as they were then.
+  void remember(const std::vector<EncryptionPolicy>& earlier,
+                const std::set<std::string>& lost = {});
 
   // In the order in which they count: lowest order first, then by name.
   std::vector<const Policy*> ordered() const;
   std::size_t size() const { return in_force_.size(); }
   const Policy* find(const std::string& name) const;  // null: none of this name is in force
   const std::map<std::string, RefusedPolicy>& refused() const { return refused_; }
+  // In force although a store that went back has them no more.
+  const std::set<std::string>& lost() const { return lost_; }
 
  private:
   bool apply(const PolicyChange& change);
@@ -74,7 +77,7 @@ class Policies {
   std::map<std::string, Policy> in_force_;
   std::map<std::string, RefusedPolicy> refused_;
   std::map<std::string, EncryptionPolicy> earlier_;
-  std::set<std::string> lost_;  // in force, and not in a store that went back
+  std::set<std::string> lost_;
 };
 
 }  // namespace mesh

@@ -45,7 +45,6 @@ Reconciler::Reconciler(Dataplane& dataplane, const Clock& clock, Metrics& metric
   kernel_.want(nft_spec(local));
   // Whose record is mine must be known before the first one comes.
   model_.set_local(std::move(local), clock_.now());
-  model_.remember_policies(snapshots_.policies());
   snapshots_.tell(model_);
 }
 

@@ -33,6 +33,7 @@ Snapshot collect(const MeshModel& model) {
   snapshot.own_labels = model.own_labels();
   for (const Policy* policy : model.policies().ordered())
     snapshot.policies.push_back(policy->document);
+  snapshot.lost_policies = model.policies().lost();
   return snapshot;
 }
 
@@ -50,13 +51,15 @@ void restore_snapshot(MeshModel& model, const Snapshot& snapshot, Instant now) {
     if (node.proven) proven.emplace(name, *node.proven);
   }
   for (const EncryptionPolicy& policy : snapshot.policies)
-    records.policies.push_back({policy.name, std::make_shared<const PolicyEntry>(policy)});
+    if (!snapshot.lost_policies.contains(policy.name))
+      records.policies.push_back({policy.name, std::make_shared<const PolicyEntry>(policy)});
   // A record that is gone is one that was there.
   std::move(gone.begin(), gone.end(), std::back_inserter(records.changes));
   model.restore(records, std::move(proven), snapshot.own_labels, now);
 }
 
 void remember_snapshot(MeshModel& model, const Snapshot& snapshot) {
+  model.remember_policies(snapshot.policies, snapshot.lost_policies);
   std::vector<MeshModel::Remembered> nodes;
   for (const SnapshotNode& node : snapshot.nodes) {
     nodes.push_back({node.record, node.memory, node.gone, node.proven});
@@ -94,6 +97,7 @@ SnapshotKeeper::SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems&
   if (!port_.found) return;
   written_.nodes = port_.found->nodes;
   written_.policies = port_.found->policies;
+  written_.lost_policies = port_.found->lost_policies;
   written_.own_labels = port_.found->own_labels;
   written_.own = port_.found->own;
   nothing_written_ = !port_.found->problems.empty();
@@ -143,8 +147,8 @@ void SnapshotKeeper::keep(const MeshModel& model, Instant now, bool at_once) {
   due_.reset();
   Snapshot snapshot = collect(model);
   if (!nothing_written_ && snapshot.nodes == written_.nodes &&
-      snapshot.policies == written_.policies && snapshot.own_labels == written_.own_labels &&
-      snapshot.own == written_.own)
+      snapshot.policies == written_.policies && snapshot.lost_policies == written_.lost_policies &&
+      snapshot.own_labels == written_.own_labels && snapshot.own == written_.own)
     return;
   written_ = snapshot;
   nothing_written_ = false;

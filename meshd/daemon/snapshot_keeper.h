@@ -50,11 +50,8 @@ class SnapshotKeeper {
 
   SnapshotKeeper(SnapshotPort port, StoreIdentity store, Problems& problems);
 
-  // The good policies of the snapshot; before the first update.
-  std::vector<EncryptionPolicy> policies() const {
-    return port_.found ? port_.found->policies : std::vector<EncryptionPolicy>();
-  }
-  // At the start: who was encrypted, which counts whether or not the store answers.
+  // At the start: who was encrypted, and the policies, which counts whether or not the store
+  // answers.
   void tell(MeshModel& model) const;
   void on_store_update(const StoreUpdate& update);
   // Gives the model the records of the snapshot if the store is out and has not answered before.

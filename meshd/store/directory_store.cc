@@ -23,7 +23,20 @@
 namespace mesh {
 namespace {
 
+// One part in so many of a core is the most that looking takes, however many files there are; less
+// where events tell of nearly everything.
+constexpr int kRescanShare = 200;
+constexpr int kUnwatchedShare = 50;
+constexpr Duration kLongestRescan = std::chrono::minutes(1);
+
 MonotonicTime monotonic_now() { return std::chrono::steady_clock::now(); }
+
+// Of this thread: what a slow file system makes us wait for costs nobody a core.
+Duration processor_time() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
 
 // The daemon may change its working directory; a path it was given may not follow.
 std::filesystem::path absolute_path(const std::filesystem::path& path) {
@@ -167,6 +180,7 @@ class DirectoryStore::Worker {
     // Nothing is gone because the directory is another one now, or none.
     if ((events.moved || settled || rescan_due) && !directory_->is_current()) return reattach(now);
 
+    const Duration before = processor_time();
     if (rescan_due) {
       if (!watch_.active()) watch();
       rescan_at_ = now + rescan_interval();
@@ -176,8 +190,14 @@ class DirectoryStore::Worker {
                           rescan_due, changes.nodes);
         !done)
       return done;
-    return follow_folder(policies_, directory_->policies(), now,
-                         events.written[StoreDirectory::kPolicies], rescan_due, changes.policies);
+    auto done =
+        follow_folder(policies_, directory_->policies(), now,
+                      events.written[StoreDirectory::kPolicies], rescan_due, changes.policies);
+    if (rescan_due) {
+      rescan_cost_ = processor_time() - before;
+      rescan_at_ = now + rescan_interval();
+    }
+    return done;
   }
 
   template <class Value>
@@ -203,7 +223,10 @@ class DirectoryStore::Worker {
   }
 
   Duration rescan_interval() const {
-    return watch_.active() ? options_.rescan : std::min(options_.rescan, options_.rescan_unwatched);
+    if (watch_.active())
+      return std::max(options_.rescan, std::min(rescan_cost_ * kRescanShare, kLongestRescan));
+    return std::max(std::min(options_.rescan, options_.rescan_unwatched),
+                    std::min(rescan_cost_ * kUnwatchedShare, options_.rescan));
   }
 
   void publish_own(MonotonicTime now) {
@@ -269,6 +292,7 @@ class DirectoryStore::Worker {
   MonotonicTime attach_at_{};
   Duration attach_pause_;
   MonotonicTime rescan_at_{};
+  Duration rescan_cost_{};
   std::string outage_;
   std::optional<std::pair<bool, std::string>> told_;
 };

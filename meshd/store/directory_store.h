@@ -27,7 +27,8 @@
 namespace mesh {
 
 struct DirectoryStoreOptions {
-  // How often everything is compared, for shared file systems whose remote writes make no events.
+  // How often everything is compared, for shared file systems whose remote writes make no events;
+  // more seldom where there are so many files that it would take too much of a core.
   Duration rescan = std::chrono::seconds(10);
   // The same where the kernel grants no inotify watch.
   Duration rescan_unwatched = std::chrono::seconds(1);

@@ -97,6 +97,7 @@ class Reader {
     if (kind == "store") return read_store(line);
     if (kind == "node") return read_node(line);
     if (kind == "policy") return read_policy(line);
+    if (kind == "lost") return read_lost(line);
     if (kind == "labels") return read_labels(line);
     if (kind == "own") return read_own(line);
     if (kind == "was") return read_memory(line);
@@ -186,6 +187,14 @@ class Reader {
     return {};
   }
 
+  // NAME, after the policy's own line
+  Result<void> read_lost(std::string_view name) {
+    if (!policies_.contains(name))
+      return error("line {}: '{}' is no policy of this snapshot", line_, printable(name, 64));
+    snapshot_.lost_policies.emplace(name);
+    return {};
+  }
+
   Result<void> read_labels(std::string_view json) {
     const auto root = parse_json_document(json, fmt::format("{}:{}", place_, line_));
     if (!root) return root.error();
@@ -206,7 +215,7 @@ class Reader {
   std::string_view place_;
   std::size_t line_ = 1;
   std::set<std::string> names_;
-  std::set<std::string> policies_;
+  std::set<std::string, std::less<>> policies_;
   std::map<std::string, EncryptionMemory, std::less<>> memories_;
   Snapshot snapshot_;
 };
@@ -248,6 +257,8 @@ std::string format_snapshot(const Snapshot& snapshot) {
   for (const EncryptionPolicy& policy : snapshot.policies)
     fmt::format_to(std::back_inserter(body), "policy {} {}\n", policy.name,
                    format_policy_json(policy));
+  for (const std::string& name : snapshot.lost_policies)
+    fmt::format_to(std::back_inserter(body), "lost {}\n", name);
   return seal_snapshot(body);
 }
 

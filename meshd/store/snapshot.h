@@ -3,7 +3,8 @@
 //
 // A header line with the format's version, the length and a checksum (BLAKE2b) of all that follows;
 // then one line for the store it was taken from, one a node (before
-// which another says what it was if it is less now) and one a policy. A line of a kind this meshd
+// which another says what it was if it is less now) and one a policy (and one of its name alone
+// where the store has lost it). A line of a kind this meshd
 // does not know is skipped. The checksum finds damage, not forgery: the
 // file's owner and mode are what keeps others out. Pure; any thread; linear in the text, whose size
 // is bounded. parse(format(s)) equals s, but for what a record codec cannot keep (problems, bytes
@@ -13,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +58,7 @@ struct Snapshot {
   WallTime written{};  // whole seconds are kept
   std::vector<SnapshotNode> nodes;
   std::vector<EncryptionPolicy> policies;
+  std::set<std::string> lost_policies;  // of these: in force, and not in a store that went back
   // What this node was: for a start before the network, which does not know its addresses, or where
   // its prefixes come from the store. Its name, addresses and prefixes alone.
   std::optional<NodeRecord> own;

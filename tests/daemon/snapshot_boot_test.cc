@@ -348,6 +348,34 @@ TEST_F(SnapshotBoot, ADamagedSnapshotIsReportedAndIgnoredAndReplacedByAWholeAnsw
   EXPECT_EQ(log.find("checksum"), log.rfind("checksum")) << log;
 }
 
+TEST_F(SnapshotBoot, APolicyThatTheStoreLostStaysInForceOverRestartsUntilItIsToldOtherwise) {
+  const EncryptionPolicy policy{"p", 1, "all()", "all()", PolicyAction::kRequire};
+  rig.store.put_policy(policy);
+  rig.run(seconds(10));
+  ASSERT_EQ(rig.state("d"), State::kBlocked);
+  rig.store.go_back("it was restored from a backup");
+  rig.store.put(node("d", 4).no_key().record());
+  rig.run(seconds(10));
+  ASSERT_EQ(rig.state("d"), State::kBlocked);
+  EXPECT_EQ(rig.snapshot->lost_policies, std::set<std::string>{"p"});
+  rig.reboot();
+  rig.start();
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.state("d"), State::kBlocked) << "the store answers, and has it no more";
+  boot_without_the_store();
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.state("d"), State::kBlocked);
+  rig.store.come_back();
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.state("d"), State::kBlocked);
+  EXPECT_EQ(rig.snapshot->lost_policies, std::set<std::string>{"p"});
+  rig.store.put_policy(policy);
+  rig.store.remove_policy("p");
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.state("d"), State::kPlaintext);
+  EXPECT_TRUE(rig.snapshot->lost_policies.empty());
+}
+
 // --- writing ---
 
 TEST_F(SnapshotBoot, IsWrittenOnceForManyChangesAndNotAtAllForNone) {

@@ -76,6 +76,7 @@ class FakeStore final : public NodeStore {
   // Emptied behind everybody's back: what it holds now is all there is.
   void go_back(std::string why) {
     entries_.clear();
+    policies_.clear();
     published_.reset();
     StoreUpdate update{true, "", true, {}};
     update.went_back = std::move(why);

@@ -42,6 +42,8 @@ Snapshot sample() {
                             {},
                             {}};
   snapshot.policies = {{"databases", 100, "role == \"db\"", "all()", PolicyAction::kRequire}};
+  snapshot.policies.push_back({"web", 200, "role == \"web\"", "all()", PolicyAction::kPrefer});
+  snapshot.lost_policies = {"web"};
   snapshot.nodes[1].memory = {
       key(3), Downgrade{WallTime(std::chrono::seconds(1'780'000'000)), Reason::kNoRecord, false}};
   snapshot.nodes[2].memory.downgrade =
@@ -76,6 +78,7 @@ TEST(SnapshotText, GivesBackWhatWasWritten) {
   EXPECT_EQ(read->written, written.written);
   EXPECT_EQ(read->nodes, written.nodes);
   EXPECT_EQ(read->policies, written.policies);
+  EXPECT_EQ(read->lost_policies, written.lost_policies);
   EXPECT_EQ(read->own_labels, written.own_labels);
   EXPECT_EQ(read->own, written.own);
   EXPECT_TRUE(read->problems.empty());
