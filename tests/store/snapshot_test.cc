@@ -42,8 +42,8 @@ Snapshot sample() {
                             {},
                             {}};
   snapshot.policies = {{"databases", 100, "role == \"db\"", "all()", PolicyAction::kRequire}};
-  snapshot.policies.push_back({"web", 200, "role == \"web\"", "all()", PolicyAction::kPrefer});
-  snapshot.lost_policies = {"web"};
+  snapshot.policies.push_back({"lost", 200, "role == \"web\"", "all()", PolicyAction::kPrefer});
+  snapshot.lost_policies = {"lost"};
   snapshot.nodes[1].memory = {
       key(3), Downgrade{WallTime(std::chrono::seconds(1'780'000'000)), Reason::kNoRecord, false}};
   snapshot.nodes[2].memory.downgrade =
@@ -140,7 +140,7 @@ TEST(SnapshotText, ARecordThatThisMeshdCannotTakeCostsItselfOnly) {
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->nodes, sample().nodes);
   ASSERT_EQ(read->problems.size(), 1U);
-  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:11"));
+  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:13"));
 }
 
 TEST(SnapshotText, APolicyThatThisMeshdCannotTakeCostsItselfOnly) {
@@ -149,7 +149,7 @@ TEST(SnapshotText, APolicyThatThisMeshdCannotTakeCostsItselfOnly) {
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->policies, sample().policies);
   ASSERT_EQ(read->problems.size(), 1U);
-  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:11"));
+  EXPECT_THAT(read->problems[0], HasSubstr("/x/s:13"));
 }
 
 TEST(SnapshotText, WhatMeshdWouldNotWriteIsRefusedThoughTheChecksumIsRight) {
@@ -158,7 +158,8 @@ TEST(SnapshotText, WhatMeshdWouldNotWriteIsRefusedThoughTheChecksumIsRight) {
   };
   EXPECT_THAT(add("node node-b - here {\"name\": \"node-b\"}"), HasSubstr("second record"));
   EXPECT_THAT(add("policy databases {}"), HasSubstr("second policy"));
-  EXPECT_THAT(add("node e KEY here {\"name\": \"e\"}"), HasSubstr("line 11"));
+  EXPECT_THAT(add("node e KEY here {\"name\": \"e\"}"), HasSubstr("line 13"));
+  EXPECT_THAT(add("lost web"), HasSubstr("no policy of this snapshot"));
   EXPECT_NE(add("store {"), "");
   EXPECT_THAT(add("store {\"written\": \"soon\"}"), HasSubstr("no time"));
   EXPECT_THAT(add("store {\"written\": \"99999999999\"}"), HasSubstr("no time"));
