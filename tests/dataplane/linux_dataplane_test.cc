@@ -2,8 +2,11 @@
 // how it applies plans. With the kernel's WireGuard where there is one, else with wireguard-go.
 #include "meshd/dataplane/linux_dataplane.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <linux/capability.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -13,6 +16,7 @@
 
 #include "dataplane/network_namespace.h"
 #include "dataplane/packets.h"
+#include "meshd/dataplane/netlink_socket.h"
 
 namespace mesh {
 namespace {
@@ -364,6 +368,46 @@ TEST_F(LinuxDataplaneTest, ElementsMoveBetweenNodesWithoutAGapInOneTransaction) 
   EXPECT_THAT(
       dataplane().read_nftables({name(), 0x2000})->elements,
       ElementsAre(NftElement{NftSet::kTxRequired, left}, NftElement{NftSet::kTxRequired, right}));
+}
+
+// How many transactions of nftables this namespace has seen.
+std::uint32_t transactions() {
+  auto socket = NetlinkSocket::open(NETLINK_NETFILTER);
+  EXPECT_TRUE(socket);
+  NetlinkMessage request((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETGEN, 0);
+  request.put_header(nfgenmsg{AF_UNSPEC, NFNETLINK_V0, 0});
+  std::uint32_t generation = 0;
+  EXPECT_TRUE(socket->query(request, [&](const nlmsghdr& message) -> Result<void> {
+    AttributeReader reader(attributes_of(message, sizeof(nfgenmsg)));
+    while (const auto attribute = reader.next())
+      if (attribute->type == NFTA_GEN_ID)
+        generation = ntohl(attribute->as<std::uint32_t>().value_or(0));
+    return {};
+  }));
+  return generation;
+}
+
+TEST_F(LinuxDataplaneTest, WhatHappensToOneSetIsOneTransactionAndSmallSetsShareOne) {
+  const auto puts = [](Plan& plan, NftSet set, std::uint32_t first, std::uint32_t count) {
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const IpAddress address = IpAddress::v4(first + 2 * i);
+      plan.push_back({"", PutElement{{set, {address, address}}}});
+    }
+  };
+  apply({{"", InstallRuleset{{name(), 0x2000}}}});
+  Plan large;
+  puts(large, NftSet::kTxRequired, 0x0b000000U, 1500);
+  puts(large, NftSet::kTxWireguard, 0x0b000000U, 1500);
+  puts(large, NftSet::kTxPlaintext, 0x0b000000U, 900);
+  const std::uint32_t before = transactions();
+  apply(large);
+  EXPECT_EQ(transactions() - before, 3U) << "filled up, they would be two that split a set";
+  Plan small;
+  for (const NftSet set : {NftSet::kTxRequired, NftSet::kTxWireguard, NftSet::kTxPlaintext})
+    puts(small, set, 0x0c000000U, 100);
+  const std::uint32_t then = transactions();
+  apply(small);
+  EXPECT_EQ(transactions() - then, 1U);
 }
 
 TEST_F(LinuxDataplaneTest, WhatIsWrongWithTheRulesetIsSaidAndItsSetsAreReadAllTheSame) {
