@@ -180,6 +180,54 @@ TEST_F(ReconcilerTest, AStoreThatNeverTakesMyRecordStopsNothing) {
   expect_all_well(rig);
 }
 
+// Once, twice and more, before each part of a life and all through it.
+class StoreFails : public ReconcilerTest,
+                   public ::testing::WithParamInterface<std::tuple<bool, int>> {
+ protected:
+  void fail(Rig& rig) const {
+    if (std::get<bool>(GetParam()))
+      rig.store.go_out("no such directory");
+    else
+      rig.store.refuse("the store is full");
+  }
+  void mend(Rig& rig) const {
+    if (std::get<bool>(GetParam()))
+      rig.store.come_back();
+    else
+      rig.store.accept();
+  }
+  void fail_sometimes(Rig& rig) const {
+    for (int i = 0; i < std::get<int>(GetParam()); ++i) {
+      fail(rig);
+      rig.run(seconds(1));
+      mend(rig);
+      rig.run(seconds(1));
+    }
+  }
+};
+
+TEST_P(StoreFails, NobodyIsDroppedAndWhatItMissedIsMadeUpFor) {
+  Rig rig;
+  begin(rig);
+  rig.kernel.after_each([&](const Operation& operation) {
+    EXPECT_EQ(rig.kernel.way_of(ip("10.3.0.7")), RouteType::kUnicast) << to_string(operation);
+  });
+  fail_sometimes(rig);
+  for (const char* name : {"b", "c", "e"}) EXPECT_TRUE(rig.encrypted(name)) << name;
+  fail(rig);
+  change(rig);
+  EXPECT_TRUE(rig.encrypted("c"));
+  EXPECT_FALSE(rig.status->warnings.empty() && rig.status->store.error.empty()) << "it is said";
+  mend(rig);
+  rig.run(minutes(1));
+  fail_sometimes(rig);
+  rig.kernel.after_each([](const Operation&) {});
+  leave_and_come_back(rig);
+  expect_all_well(rig);
+}
+INSTANTIATE_TEST_SUITE_P(OutOrRefuses, StoreFails,
+                         ::testing::Combine(::testing::Bool(), ::testing::Values(1, 2, 4)));
+
 std::string without_dashes(std::string name) {
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
@@ -283,7 +331,6 @@ TEST_F(ReconcilerTest, AFailedDumpOfTheTableDoesNotMakeItAnew) {
   EXPECT_EQ(rig.dataplane.operations_tried, 0U);
 }
 
-// Each look at a device that hangs may block the loop for seconds.
 TEST_F(ReconcilerTest, APeerWhoseRouteIntoTheMeshIsRefusedIsNotCalledEncrypted) {
   Rig rig;
   rig.store.put(node("b", 2).record());
@@ -301,6 +348,7 @@ TEST_F(ReconcilerTest, APeerWhoseRouteIntoTheMeshIsRefusedIsNotCalledEncrypted) 
   EXPECT_TRUE(rig.encrypted("b"));
 }
 
+// Each look at a device that hangs may block the loop for seconds.
 TEST_F(ReconcilerTest, ADeviceThatCannotBeReadIsAskedLessAndLess) {
   Rig rig;
   make_encrypted(rig);
