@@ -47,10 +47,9 @@ class Health {
   // `heard_after`, shows that nothing came under it: as long as it lives, there will be no
   // handshake.
   bool stuck(Instant now, MonotonicTime heard_after) const;
-  // The last sample, taken after `seen_after`, showed a device that never had a handshake.
-  bool never_shook_hands(MonotonicTime seen_after) const {
-    return sampled_ && !last_handshake_ && sampled_at_ > seen_after;
-  }
+  // The device, as it is now, has never heard of the peer, by the last sample.
+  bool mute() const { return sampled_ && !last_handshake_ && rx_bytes_ == 0; }
+  MonotonicTime sampled_at() const { return sampled_at_; }
   // Proven by what was heard under a session from before the floor, without a new handshake.
   bool revived() const { return revived_; }
 

@@ -155,6 +155,10 @@ void MeshModel::decide_peer(const std::string& node, Peer& peer, Instant now, Re
   if (start_over_) peer.start_over(local_, now);
   if (local_.device_index != 0) {
     for (const Peer::Kick& kick : peer.due_kicks(local_, now)) {
+      if (kick.look) {
+        requests.look = true;
+        continue;
+      }
       requests.kicks[kick.key] = node;
       if (kick.reset) requests.resets.insert(kick.key);
       if (kick.endpoint) requests.endpoints.insert(kick.key);

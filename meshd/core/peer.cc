@@ -15,9 +15,12 @@ constexpr Duration kHeadStart = std::chrono::seconds(1);
 // After a kick: for the peer to see that it was heard, and to answer.
 constexpr Duration kTimeToAnswer = std::chrono::seconds(2);
 constexpr int kResetEvery = 8;  // kicks of a peer that does not answer
-// Of a device that was made anew, for a host that has just come up.
+// Of a device that was made anew, for a host that has just come up; not at the same time on both
+// sides, where both were.
 constexpr Duration kFirstPause = std::chrono::seconds(1);
+constexpr Duration kFirstPauseOfGreater = std::chrono::milliseconds(1500);
 constexpr int kEarlyResets = 2;
+constexpr Duration kTimeToLook = std::chrono::milliseconds(20);
 
 }  // namespace
 
@@ -383,10 +386,21 @@ std::vector<Peer::Kick> Peer::due_kicks(const LocalNode& local, Instant now) {
     // before the peer had the time to, twice, and I to look.
     Kick kick{slot.key};
     kick.reset = slot.kicked >= 2 && slot.health.stuck(now, slot.last_kick + kTimeToAnswer);
-    // The device has no session, and what is sent to a peer that was proven waits for one or is
-    // lost. WireGuard tries again after five seconds, unless the peer is made anew.
-    const bool empty = proof == Proof::kUnsettled && slot.health.never_shook_hands(slot.last_kick);
-    if (empty && slot.kicked > 0 && slot.kicked <= kEarlyResets) kick.reset = true;
+    // The device has heard nothing, and what is sent to a peer that was proven waits for a session
+    // or is lost. WireGuard tries again after five seconds, unless the peer is made anew, if
+    // nothing was heard until now.
+    const bool early = proof == Proof::kUnsettled && slot.kicked > 0 &&
+                       slot.kicked <= kEarlyResets && slot.health.mute();
+    const bool seen = slot.health.sampled_at() >= slot.asked.value_or(now.monotonic);
+    if (early && !seen && !slot.asked) {
+      slot.asked = now.monotonic;
+      slot.next_kick = now.monotonic + kTimeToLook;
+      kick.look = true;
+      kicks.push_back(kick);
+      continue;
+    }
+    slot.asked.reset();
+    kick.reset = kick.reset || (early && seen);
     if (proof == Proof::kUnanswered) {
       // In stages, for this pair alone: the packets may go to an address it has left, and its
       // sessions may be beyond repair.
@@ -396,8 +410,9 @@ std::vector<Peer::Kick> Peer::due_kicks(const LocalNode& local, Instant now) {
     kicks.push_back(kick);
     ++slot.kicked;
     slot.last_kick = now.monotonic;
-    const bool soon = proof == Proof::kUnsettled && slot.kicked == 1;
-    slot.next_kick = now.monotonic + (soon ? kFirstPause : slot.kicks.next());
+    Duration pause = local.key < slot.key ? kFirstPause : kFirstPauseOfGreater;
+    if (proof != Proof::kUnsettled || slot.kicked != 1) pause = slot.kicks.next();
+    slot.next_kick = now.monotonic + pause;
   }
   return kicks;
 }

@@ -30,6 +30,7 @@ struct KeySlot {
   MonotonicTime next_kick{};  // when to start a handshake again, while there is need
   int kicked = 0;             // how often, before it was proven
   MonotonicTime last_kick{};
+  std::optional<MonotonicTime> asked;  // for a look before the next kick
   bool owes_answer = false;  // the peer was heard under an old session, and has heard nothing yet
   // The device may have had a session with this key from an earlier publication.
   bool stale = false;
@@ -148,6 +149,8 @@ class Peer {
     bool reset = false;
     // The record's endpoint is written again, over one learned from the peer's own packets.
     bool endpoint = false;
+    // Nothing yet: somebody has to look whether the peer was heard.
+    bool look = false;
   };
   // Keys to start a handshake with now; reschedules them.
   std::vector<Kick> due_kicks(const LocalNode& local, Instant now);

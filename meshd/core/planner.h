@@ -19,6 +19,7 @@ struct Requests {
   std::set<PublicKey> endpoints;           // write the record's endpoint, over a roamed one
   std::set<PublicKey> foreign;             // those of the retired that somebody else put there
   std::set<PublicKey> resets;   // forget the peer's sessions, so that a kick makes a new one
+  bool look = false;            // read the device again soon: somebody has to know who was heard
   std::set<PublicKey> retired;  // peers no record publishes and that have been silent long enough
   // Peers that were encrypted and have just become less, and why: to be told.
   std::map<std::string, Reason> downgrades;

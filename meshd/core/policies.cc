@@ -106,9 +106,14 @@ void Policies::remember(const std::vector<EncryptionPolicy>& earlier,
                         const std::set<std::string>& lost) {
   for (const EncryptionPolicy& policy : earlier) {
     earlier_.insert_or_assign(policy.name, policy);
-    if (!lost.contains(policy.name)) continue;
-    if (auto compiled = Policy::compile(policy))
-      in_force_.insert_or_assign(policy.name, std::move(*compiled));
+    // What makes a pair weaker must come from a store that answers: it may have been deleted since.
+    if (!lost.contains(policy.name) || policy.action != PolicyAction::kRequire) continue;
+    auto compiled = Policy::compile(policy);
+    if (!compiled) {
+      refuse(policy.name, refusal(policy, compiled.error().message));
+      continue;
+    }
+    in_force_.insert_or_assign(policy.name, std::move(*compiled));
     lose(policy.name);
   }
 }

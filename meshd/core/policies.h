@@ -57,7 +57,7 @@ class Policies {
   // Returns how many policies changed.
   std::size_t apply(const StoreUpdate& update);
   // The good versions of an earlier run, for policies that cannot be read now; before the store's
-  // first answer. Those in `lost` are in force at once, as they were then.
+  // first answer. Those in `lost` that require encryption are in force at once, as they were then.
   void remember(const std::vector<EncryptionPolicy>& earlier,
                 const std::set<std::string>& lost = {});
 

@@ -309,6 +309,7 @@ void Reconciler::decide(Instant now) {
   const std::vector<std::string> changed = model_.settle(now, desired_, touched_, requests);
   if (!changed.empty()) snapshots_.touch();
   log_changes(changed);
+  if (requests.look) sampling_.at_once();
   tell_downgrades(requests.downgrades);
   drift_.count_foreign_peers(requests.foreign);
   LocalNode local = model_.local();

@@ -23,12 +23,6 @@
 namespace mesh {
 namespace {
 
-// One part in so many of a core is the most that looking takes, however many files there are; less
-// where events tell of nearly everything.
-constexpr int kRescanShare = 200;
-constexpr int kUnwatchedShare = 50;
-constexpr Duration kLongestRescan = std::chrono::minutes(1);
-
 MonotonicTime monotonic_now() { return std::chrono::steady_clock::now(); }
 
 // Of this thread: what a slow file system makes us wait for costs nobody a core.
@@ -180,10 +174,10 @@ class DirectoryStore::Worker {
     // Nothing is gone because the directory is another one now, or none.
     if ((events.moved || settled || rescan_due) && !directory_->is_current()) return reattach(now);
 
-    const Duration before = processor_time();
     if (rescan_due) {
       if (!watch_.active()) watch();
       rescan_at_ = now + rescan_interval();
+      rescan_cost_ = Duration::zero();
     }
     if (auto done =
             follow_folder(nodes_, directory_->nodes(), now, events.written[StoreDirectory::kNodes],
@@ -193,17 +187,14 @@ class DirectoryStore::Worker {
     auto done =
         follow_folder(policies_, directory_->policies(), now,
                       events.written[StoreDirectory::kPolicies], rescan_due, changes.policies);
-    if (rescan_due) {
-      rescan_cost_ = processor_time() - before;
-      rescan_at_ = now + rescan_interval();
-    }
+    if (rescan_due) rescan_at_ = now + rescan_interval();
     return done;
   }
 
   template <class Value>
-  static Result<void> follow_folder(FolderView<Value>& view, const StoreFolder& folder,
-                                    MonotonicTime now, const std::map<std::string, bool>& events,
-                                    bool rescan, typename FolderView<Value>::Changes& changes) {
+  Result<void> follow_folder(FolderView<Value>& view, const StoreFolder& folder, MonotonicTime now,
+                             const std::map<std::string, bool>& events, bool rescan,
+                             typename FolderView<Value>::Changes& changes) {
     for (const auto& [file, written] : events) {
       if (!written)
         view.unsettled(file, now);
@@ -211,8 +202,11 @@ class DirectoryStore::Worker {
         return done;
     }
     // Before what has settled is read: a file that is back is not said to be gone in between.
-    if (rescan)
+    if (rescan) {
+      const Duration before = processor_time();
       if (auto done = view.rescan(folder, now, changes); !done) return done;
+      rescan_cost_ += processor_time() - before;
+    }
     return view.settle(folder, now, changes);
   }
 
@@ -222,12 +216,7 @@ class DirectoryStore::Worker {
     return try_attach(now);
   }
 
-  Duration rescan_interval() const {
-    if (watch_.active())
-      return std::max(options_.rescan, std::min(rescan_cost_ * kRescanShare, kLongestRescan));
-    return std::max(std::min(options_.rescan, options_.rescan_unwatched),
-                    std::min(rescan_cost_ * kUnwatchedShare, options_.rescan));
-  }
+  Duration rescan_interval() const { return rescan_pause(options_, watch_.active(), rescan_cost_); }
 
   void publish_own(MonotonicTime now) {
     // Our own write is seen at once even where no event will tell.

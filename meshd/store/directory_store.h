@@ -17,6 +17,7 @@
 // that leave, nor policies that are deleted.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -40,6 +41,16 @@ struct DirectoryStoreOptions {
   Duration publish_retry_cap = std::chrono::seconds(3);
   bool use_inotify = true;  // false: as on a kernel without watches to spare
 };
+
+// Until everything is compared again, after that took `cost` of processor time. Where events tell
+// of nearly everything it takes no more than half a percent of a core, as long as that is every
+// half minute; where nothing else tells, it is as often as ever.
+inline Duration rescan_pause(const DirectoryStoreOptions& options, bool watched, Duration cost) {
+  constexpr int kShare = 200;
+  constexpr Duration kLongest = std::chrono::seconds(30);
+  if (!watched) return std::min(options.rescan, options.rescan_unwatched);
+  return std::max(options.rescan, std::min(cost * kShare, kLongest));
+}
 
 class DirectoryStore : public NodeStore {
  public:

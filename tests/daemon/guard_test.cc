@@ -73,6 +73,14 @@ TEST_F(Guard, ThePoliciesOfTheSnapshotSayWhatMustEncrypt) {
   EXPECT_EQ(rig.kernel.way_of(ip("10.4.0.7")), RouteType::kUnreachable);
 }
 
+TEST_F(Guard, SoDoThoseThatTheStoreHasLost) {
+  rig.reboot();
+  rig.snapshot->policies.push_back({"everything", 10, "all()", "all()", PolicyAction::kRequire});
+  rig.snapshot->lost_policies = {"everything"};
+  EXPECT_THAT(hold().closed, ElementsAre("b", "c", "d"));
+  EXPECT_EQ(rig.kernel.way_of(ip("10.4.0.7")), RouteType::kUnreachable);
+}
+
 TEST_F(Guard, WhereWithdrawalIsNotAllowedItClosesWhoeverWasEncrypted) {
   rig.reboot();
   rig.config.encryption.allow_withdrawal = false;

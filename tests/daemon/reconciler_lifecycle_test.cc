@@ -269,5 +269,42 @@ TEST_F(ReconcilerTest, APreviewBeforeTheStoreAnswersPlansNothing) {
   EXPECT_THAT(rig.left_to_do(), HasSubstr("the store has not answered"));
 }
 
+int times_made_anew(const Rig& rig) {
+  return static_cast<int>(std::count_if(rig.kernel.executed().begin(), rig.kernel.executed().end(),
+                                        [](const Operation& operation) {
+                                          const auto* act = std::get_if<ChangePeer>(&operation.act);
+                                          return act != nullptr && act->change.anew;
+                                        }));
+}
+
+// The last look before the first retry was long before.
+TEST_F(ReconcilerTest, AHandshakeThatEndedBetweenTwoLooksIsNotThrownAway) {
+  for (const int answered : {100, 400, 700, 950}) {
+    Rig rig;
+    make_encrypted(rig);
+    rig.kernel.answer(key(2), false);
+    rig.kernel.forget();
+    rig.kernel.delete_device();
+    rig.run(std::chrono::milliseconds(answered));
+    rig.kernel.handshake(key(2));
+    rig.run(seconds(10));
+    EXPECT_TRUE(rig.encrypted("b"));
+    EXPECT_EQ(times_made_anew(rig), 0) << answered;
+  }
+}
+
+TEST_F(ReconcilerTest, AFreshDevicesLostInitiationIsRepeatedEarlyAndNotForEver) {
+  Rig rig;
+  make_encrypted(rig);
+  rig.kernel.answer(key(2), false);
+  rig.kernel.forget();
+  rig.kernel.delete_device();
+  rig.run(seconds(6));
+  EXPECT_EQ(times_made_anew(rig), 2);
+  rig.run(minutes(2));
+  EXPECT_EQ(times_made_anew(rig), 2);
+  EXPECT_LE(rig.dataplane.calls["read-device"], 400);
+}
+
 }  // namespace
 }  // namespace mesh::test

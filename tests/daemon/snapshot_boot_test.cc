@@ -348,6 +348,20 @@ TEST_F(SnapshotBoot, ADamagedSnapshotIsReportedAndIgnoredAndReplacedByAWholeAnsw
   EXPECT_EQ(log.find("checksum"), log.rfind("checksum")) << log;
 }
 
+TEST_F(SnapshotBoot, ALostPolicyThatMakesPairsWeakerIsNotKeptOverARestart) {
+  rig.store.put_policy({"p", 1, "all()", "all()", PolicyAction::kPlaintext});
+  rig.run(seconds(10));
+  ASSERT_EQ(rig.state("b"), State::kPlaintext);
+  rig.store.go_back("it was restored from a backup");
+  rig.add_peer("b", 2);
+  rig.run(seconds(10));
+  EXPECT_EQ(rig.state("b"), State::kPlaintext);
+  rig.reboot();
+  rig.start();
+  rig.run(seconds(10));
+  EXPECT_TRUE(rig.encrypted("b"));
+}
+
 TEST_F(SnapshotBoot, APolicyThatTheStoreLostStaysInForceOverRestartsUntilItIsToldOtherwise) {
   const EncryptionPolicy policy{"p", 1, "all()", "all()", PolicyAction::kRequire};
   rig.store.put_policy(policy);

@@ -12,7 +12,7 @@ using testing::HasSubstr;
 
 // Datagrams that lie unread in the sockets of a port. Between binding its new socket and saying who
 // receives from it, the kernel's WireGuard takes what arrives and never looks at it: microseconds,
-// longer on a processor that is emulated.
+// longer on a processor that is emulated. At the most: their number is reckoned from their bytes.
 std::uint32_t unread_at(Node& node, std::uint16_t port) {
   constexpr std::uint32_t kLeastOfADatagram = 768;  // as the kernel accounts for it
   std::uint32_t unread = 0;
@@ -48,12 +48,16 @@ class Reload : public MeshTest {
     const Outcome reloaded = lab[1].meshctl({"reload"});
     EXPECT_EQ(reloaded.exit_code, 0) << reloaded.errors;
     EXPECT_TRUE(wait_until([&] { return applied(lab); }, kSoon));
+    std::uint32_t lost = 0;
+    std::string reports;
     for (auto& pinger : pingers) {
       pinger->let_pass(200);
       const PingReport report = pinger->stop();
-      EXPECT_LE(report.there.lost, most_lost ? most_lost(lab) : 0) << report.to_string();
+      lost += report.there.lost;
+      reports += report.to_string() + "\n";
       EXPECT_EQ(report.back.lost, 0U) << report.to_string();
     }
+    EXPECT_LE(lost, most_lost ? most_lost(lab) : 0) << reports;
     EXPECT_EQ(lab[0].state_of("node-b"), "encrypted");
     EXPECT_EQ(lab[1].state_of("node-a"), "encrypted");
     const Verdict verdict = capture.between("node-a", "node-b");
@@ -68,7 +72,7 @@ TEST_P(Reload, AnotherListenPortCostsNoPacket) {
   // wireguard-go closes its socket, waits for its readers and opens another: what arrives in these
   // milliseconds has nowhere to go, whatever meshd does around it. The kernel has no such gap: all
   // that can be missing is what its new socket took before it was WireGuard's.
-  constexpr std::uint32_t kGapOfWireguardGo = 40;  // probes, 200 ms: on a machine with no time
+  constexpr std::uint32_t kGapOfWireguardGo = 80;  // probes, 200 ms: on a machine with no time
   expect_free(
       "wireguard: {listenPort: 51999}",
       [](Lab& lab) {

@@ -53,6 +53,16 @@ annotations:
   EXPECT_EQ(names_in(nodes_), std::set<std::string>{"node-a.yaml"});
 }
 
+TEST(RescanPause, IsAShareOfACoreWhereEventsTellAndAsShortAsEverWhereNothingDoes) {
+  using std::chrono::milliseconds;
+  using std::chrono::seconds;
+  const DirectoryStoreOptions options;
+  EXPECT_EQ(rescan_pause(options, true, milliseconds(1)), options.rescan);
+  EXPECT_EQ(rescan_pause(options, true, milliseconds(75)), seconds(15));
+  EXPECT_EQ(rescan_pause(options, true, seconds(1)), seconds(30));
+  EXPECT_EQ(rescan_pause(options, false, seconds(1)), options.rescan_unwatched);
+}
+
 TEST_F(DirectoryStoreTest, ReadsARecordThatSomebodyWroteByHand) {
   write(file_of("node-b"), "name: node-b\naddresses: [192.0.2.2]\ncidrs: [10.2.0.0/24]\n");
   ObservedStore store(make_store());
