@@ -3,6 +3,12 @@
 #include <algorithm>
 
 namespace mesh {
+namespace {
+
+// The kernel waits for all its processors at each peer that is removed.
+constexpr std::size_t kMostEarlyResets = 64;  // in one pass
+
+}  // namespace
 
 void MeshModel::set_local(LocalNode local, Instant now) {
   former_.change(local_.cidrs, local.cidrs, now.monotonic);
@@ -160,7 +166,8 @@ void MeshModel::decide_peer(const std::string& node, Peer& peer, Instant now, Re
         continue;
       }
       requests.kicks[kick.key] = node;
-      if (kick.reset) requests.resets.insert(kick.key);
+      if (kick.reset || (kick.early_reset && requests.resets.size() < kMostEarlyResets))
+        requests.resets.insert(kick.key);
       if (kick.endpoint) requests.endpoints.insert(kick.key);
     }
   }

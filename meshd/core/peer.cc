@@ -400,7 +400,7 @@ std::vector<Peer::Kick> Peer::due_kicks(const LocalNode& local, Instant now) {
       continue;
     }
     slot.asked.reset();
-    kick.reset = kick.reset || (early && seen);
+    kick.early_reset = early && seen;
     if (proof == Proof::kUnanswered) {
       // In stages, for this pair alone: the packets may go to an address it has left, and its
       // sessions may be beyond repair.

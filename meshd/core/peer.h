@@ -147,6 +147,8 @@ class Peer {
     // Its sessions must go first: earlier kicks went out under a session that the peer may not
     // have, and nothing was heard.
     bool reset = false;
+    // The same for the sake of time alone: WireGuard will try again by itself.
+    bool early_reset = false;
     // The record's endpoint is written again, over one learned from the peer's own packets.
     bool endpoint = false;
     // Nothing yet: somebody has to look whether the peer was heard.

@@ -419,6 +419,26 @@ TEST_F(Mesh, AnInitiationThatIsLostWhileAHostComesUpIsNotWaitedForAsLongAsWireGu
   EXPECT_EQ(kicked[2] - kicked[1], 20);
 }
 
+TEST_F(Mesh, OfManyPeersThatDoNotAnswerAFreshDeviceFewAreMadeAnew) {
+  for (int n = 2; n < 102; ++n) encrypted_node(fmt::format("n{}", n), n);
+  for (int n = 2; n < 102; ++n) world.kernel.answer(key(n), false);
+  world.kernel.delete_device();
+  world.kernel.forget();
+  for (int tenths = 0; tenths < 20; ++tenths, world.clock.advance(milliseconds(100))) world.pass();
+  std::set<PublicKey> kicked;
+  int made_anew = 0;
+  for (const Operation& operation : world.kernel.executed()) {
+    const auto* act = std::get_if<ChangePeer>(&operation.act);
+    if (act == nullptr) continue;
+    if (act->change.kick) kicked.insert(act->change.key);
+    made_anew += act->change.anew ? 1 : 0;
+  }
+  EXPECT_EQ(kicked.size(), 100U);
+  EXPECT_GE(made_anew, 10);
+  EXPECT_LE(made_anew, 2 * 64);
+  EXPECT_LT(made_anew, 100) << "one look at them all";
+}
+
 TEST_F(Mesh, APeerThatWasNeverProvenIsNotMadeAnewForAnAnswerThatMayBeOnItsWay) {
   world.kernel.answer(key(2), false);
   world.put(node("b", 2));
