@@ -93,6 +93,7 @@ std::vector<NodeLine> node_lines(const Status& status) {
 template <class T>
 std::vector<std::string> texts_of(const std::vector<T>& values) {
   std::vector<std::string> texts;
+  texts.reserve(values.size());
   for (const T& value : values) texts.push_back(value.to_string());
   return texts;
 }
@@ -108,7 +109,7 @@ std::string alive_in_words(const NodeLine& line, WallTime now) {
 std::string nodes_table(const std::vector<NodeLine>& lines, WallTime now) {
   std::vector<std::vector<std::string>> rows{
       {"NODE", "RECORD", "ALIVE", "ADDRESSES", "CIDRS", "MESSAGE"}};
-  const auto dash = [](std::string text) { return text.empty() ? "-" : text; };
+  const auto dash = [](const std::string& text) { return text.empty() ? "-" : text; };
   for (const NodeLine& line : lines)
     rows.push_back({escape_controls(line.node), std::string(line.record), alive_in_words(line, now),
                     dash(fmt::format("{}", fmt::join(texts_of(line.addresses), ","))),
