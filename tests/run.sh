@@ -201,10 +201,10 @@ lab() { # SUITE BUILD
 
 # Emulation is slow. The quick tier leaves out what needs no WireGuard (the judges, the lab itself), and of
 # the rest what takes long there and has run natively: whole rows of leaks, faults and chaos, hostile
-# records, policies, services, accounts, failsafe ports, refusals. --full runs these on the kernel, too.
+# records, policies, services, accounts, failsafe ports, refusals, MTUs. --full runs these on the kernel, too.
 kernel_programs() { echo wireguard_kernel_test lab_test; ! $matrix || echo dataplane_system_test; }
 # The servers of stores are not in the machine, and do not depend on the kernel.
-kernel_filter() { $matrix && echo '-*/OnEtcd.*:*/OnKubernetes.*' || echo '-*/OnEtcd.*:*/OnKubernetes.*:Matrix/*:Judge.*:Order.*:WallClock.*:Growth.*:FaultTable.*:LeakTable.*:Infrastructure.*:Demo.*:FaultBench.*:ChaosRun.*:*/Leaks.*:*/Hostile.*:*/Policy.*:*/Services.*:*/Accounts.*:*/Failsafe.*:*/Refusal.*:*/Mtu.AHop*:*/HostTraffic.UnderRequire*'; }
+kernel_filter() { $matrix && echo '-*/OnEtcd.*:*/OnKubernetes.*' || echo '-*/OnEtcd.*:*/OnKubernetes.*:Matrix/*:Judge.*:Order.*:WallClock.*:Growth.*:FaultTable.*:LeakTable.*:Infrastructure.*:Demo.*:FaultBench.*:ChaosRun.*:*/Leaks.*:*/Hostile.*:*/Policy.*:*/Services.*:*/Accounts.*:*/Failsafe.*:*/Refusal.*:*/Mtu.*:*/HostTraffic.UnderRequire*:*/Fault.ALostDeviceWhile*:*/Transition.*TheNodeItself*'; }
 
 # The programs whose tests need a kernel with WireGuard, on such a kernel.
 on_the_kernel() { # KERNEL BUILD

@@ -45,7 +45,9 @@ class Screen {
     (void)print(kEnterScreen);
   }
   Screen(const Screen&) = delete;
+  Screen(Screen&&) = delete;
   Screen& operator=(const Screen&) = delete;
+  Screen& operator=(Screen&&) = delete;
   ~Screen() {
     if (!wanted_) return;
     (void)print(kLeaveScreen);

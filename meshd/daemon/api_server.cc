@@ -279,11 +279,15 @@ const std::array<Routes::Route, 19> Routes::kRoutes{{
     {"DELETE", kNodePrefix, true, &Routes::delete_node},
 }};
 
-class TwoListenerServer : public ApiServer {
+class TwoListenerServer final : public ApiServer {
  public:
   TwoListenerServer(ApiOptions options, ApiBackend& backend)
       : options_(std::move(options)), routes_(options_, backend) {}
-  ~TwoListenerServer() override { stop(); }
+  TwoListenerServer(const TwoListenerServer&) = delete;
+  TwoListenerServer(TwoListenerServer&&) = delete;
+  TwoListenerServer& operator=(const TwoListenerServer&) = delete;
+  TwoListenerServer& operator=(TwoListenerServer&&) = delete;
+  ~TwoListenerServer() override { close(); }
 
   Result<void> open() {
     auto unix_listener = UnixListener::open(options_.socket);
@@ -298,16 +302,18 @@ class TwoListenerServer : public ApiServer {
     return serve(tcp_.get(), /*local=*/false, tcp_server_);
   }
 
-  void stop() override {
+  void stop() override { close(); }
+
+  std::uint16_t tcp_port() const override { return port_; }
+
+ private:
+  void close() {
     tcp_server_.reset();
     tcp_.reset();
     unix_server_.reset();
     unix_.close();
   }
 
-  std::uint16_t tcp_port() const override { return port_; }
-
- private:
   Result<void> serve(int listener, bool local, std::unique_ptr<HttpServer>& server) {
     auto started = HttpServer::start(
         listener,

@@ -24,7 +24,9 @@ class UnixListener {
   static Result<UnixListener> open(const std::string& path);
 
   UnixListener() = default;
+  UnixListener(const UnixListener&) = delete;
   UnixListener(UnixListener&&) noexcept = default;
+  UnixListener& operator=(const UnixListener&) = delete;
   UnixListener& operator=(UnixListener&& other) noexcept;
   ~UnixListener() { close(); }
 
