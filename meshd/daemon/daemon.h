@@ -37,6 +37,10 @@ class Daemon final : private ApiBackend {
   // Reads or makes the key, opens the data plane, the store and the API. Every error is one line
   // that says what to do.
   static Result<std::unique_ptr<Daemon>> create(Config config, std::filesystem::path config_file);
+  Daemon(const Daemon&) = delete;
+  Daemon(Daemon&&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+  Daemon& operator=(Daemon&&) = delete;
   ~Daemon() override;
   Result<void> run();  // until SIGTERM or SIGINT; leaves the data path as it is
 

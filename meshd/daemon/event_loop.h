@@ -25,7 +25,9 @@ class EventLoop {
   // watchdog if it asks.
   static Result<std::unique_ptr<EventLoop>> create();
   EventLoop(const EventLoop&) = delete;
+  EventLoop(EventLoop&&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
+  EventLoop& operator=(EventLoop&&) = delete;
   ~EventLoop();
 
   Result<void> on_readable(int fd, Callback callback);

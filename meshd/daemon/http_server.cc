@@ -192,7 +192,7 @@ class Protocol : public httplib::Server {
   HttpServer::ErrorBody error_body_;
 };
 
-class ThreadedServer : public HttpServer {
+class ThreadedServer final : public HttpServer {
  public:
   ThreadedServer(int listener, Handler handler, ErrorBody error_body, const HttpLimits& limits)
       : listener_(listener),
@@ -209,21 +209,27 @@ class ThreadedServer : public HttpServer {
       for (int i = 0; i < limits_.threads; ++i) threads_.emplace_back([this] { run(); });
     } catch (...) {
       pthread_sigmask(SIG_SETMASK, &before, nullptr);
-      stop();
+      end();
       throw;
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
-  ~ThreadedServer() override { stop(); }
+  ThreadedServer(const ThreadedServer&) = delete;
+  ThreadedServer(ThreadedServer&&) = delete;
+  ThreadedServer& operator=(const ThreadedServer&) = delete;
+  ThreadedServer& operator=(ThreadedServer&&) = delete;
+  ~ThreadedServer() override { end(); }
 
-  void stop() override {
+  void stop() override { end(); }
+
+ private:
+  void end() {
     (void)::eventfd_write(stop_.get(), 1);  // never read again: it stays signalled for all threads
     for (std::thread& thread : threads_)
       if (thread.joinable()) thread.join();
   }
 
- private:
   void run() {
     (void)pthread_setname_np(pthread_self(), "meshd-api");
     while (wait_ready(listener_, POLLIN, stop_.get(), SteadyTime::max())) {

@@ -22,6 +22,10 @@ class Metrics {
 
   // `status` and `clock` are called while rendering, on the caller's thread; `clock` outlives this.
   Metrics(StatusSource status, const Clock& clock);
+  Metrics(const Metrics&) = delete;
+  Metrics(Metrics&&) = delete;
+  Metrics& operator=(const Metrics&) = delete;
+  Metrics& operator=(Metrics&&) = delete;
   ~Metrics();
 
   void observe_reconcile(Duration duration);

@@ -21,7 +21,9 @@ class SaveThread {
 
   SaveThread();  // starts the thread
   SaveThread(const SaveThread&) = delete;
+  SaveThread(SaveThread&&) = delete;
   SaveThread& operator=(const SaveThread&) = delete;
+  SaveThread& operator=(SaveThread&&) = delete;
   ~SaveThread();
 
   void save(Save save);  // returns at once; the last one wins
