@@ -14,8 +14,9 @@
 namespace mesh {
 namespace {
 
-constexpr std::size_t kInitialBuffer = 64 * 1024;  // dumps come in parts of at most 32 KiB
-constexpr int kReceiveBuffer = 8 << 20;            // a burst of route events, not memory in use
+constexpr std::size_t kInitialBuffer =
+    std::size_t{64} * 1024;                // dumps come in parts of at most 32 KiB
+constexpr int kReceiveBuffer = 8 << 20;    // a burst of route events, not memory in use
 constexpr std::size_t kAckCost = 2048;     // what one queued ack counts against SO_RCVBUF, at most
 constexpr std::size_t kSendOverhead = 32;  // netlink_sendmsg refuses more than sk_sndbuf - 32
 constexpr std::size_t kMaxIovecs = 1024;   // UIO_MAXIOV

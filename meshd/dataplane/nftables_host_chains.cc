@@ -111,8 +111,9 @@ Chain hosts_output(const NftSpec& spec) {
     const std::string before = fmt::format("oifname \"{}\" ", spec.device) +
                                for_family(family, "{ip} daddr @peer_address{n} ");
     append(chain.rules, exempt_ports(family, spec, before, verdict));
-    chain.rules.push_back({before + for_family(family, "{ip} saddr != @own{n} ") + verdict,
-                           for_family(family, "IPv{n} source not in this node's record")});
+    chain.rules.push_back(
+        {fmt::format("{}{}{}", before, for_family(family, "{ip} saddr != @own{n} "), verdict),
+         for_family(family, "IPv{n} source not in this node's record")});
   }
   return chain;
 }
@@ -129,6 +130,7 @@ void add_neighbour_discovery(Family family, std::vector<Rule>& rules) {
 
 std::vector<Chain> host_chains(const NftSpec& spec) {
   std::vector<Chain> chains;
+  chains.reserve(2 * std::size(kFamilies) + 1);
   for (const Family family : kFamilies) chains.push_back(hosts_arrive(family, spec));
   for (const Family family : kFamilies) chains.push_back(hosts_leave(family, spec));
   chains.push_back(hosts_output(spec));

@@ -28,7 +28,9 @@ struct SpawnPlan {
     ready = posix_spawn_file_actions_init(&actions) == 0 && posix_spawnattr_init(&attributes) == 0;
   }
   SpawnPlan(const SpawnPlan&) = delete;
+  SpawnPlan(SpawnPlan&&) = delete;
   SpawnPlan& operator=(const SpawnPlan&) = delete;
+  SpawnPlan& operator=(SpawnPlan&&) = delete;
   ~SpawnPlan() {
     (void)posix_spawn_file_actions_destroy(&actions);
     (void)posix_spawnattr_destroy(&attributes);
@@ -89,6 +91,7 @@ Result<pid_t> spawn_detached(const std::string& program, const std::vector<std::
 
   std::vector<std::string> words = arguments;  // argv is char* const[], though nobody writes to it
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   std::string level = "LOG_LEVEL=error";

@@ -18,7 +18,7 @@ namespace {
 
 using Steady = std::chrono::steady_clock;
 
-constexpr std::size_t kReadBuffer = 64 * 1024;  // also the longest line
+constexpr std::size_t kReadBuffer = std::size_t{64} * 1024;  // also the longest line
 
 Error timed_out() {
   return {ErrorCode::kTimeout, "the userspace WireGuard does not answer", ETIMEDOUT};
@@ -58,7 +58,9 @@ class WipedBuffer {
  public:
   WipedBuffer() : bytes_(kReadBuffer) {}
   WipedBuffer(const WipedBuffer&) = delete;
+  WipedBuffer(WipedBuffer&&) = delete;
   WipedBuffer& operator=(const WipedBuffer&) = delete;
+  WipedBuffer& operator=(WipedBuffer&&) = delete;
   ~WipedBuffer() { explicit_bzero(bytes_.data(), bytes_.size()); }
   char* data() { return bytes_.data(); }
   std::size_t size() const { return bytes_.size(); }

@@ -29,7 +29,7 @@ namespace {
 using Steady = std::chrono::steady_clock;
 
 constexpr std::string_view kSocketDirectory = "/var/run/wireguard";
-constexpr off_t kOutputBytes = 16 * 1024;
+constexpr off_t kOutputBytes = off_t{16} * 1024;
 
 std::string socket_path_of(const std::string& name) {
   return fmt::format("{}/{}.sock", kSocketDirectory, name);

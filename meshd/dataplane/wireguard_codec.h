@@ -18,7 +18,7 @@ namespace mesh {
 
 // A message's size limit. The nest of peers has a 16-bit length, so 64 KiB is the end; beyond half
 // of it nothing is gained.
-inline constexpr std::size_t kWgMessageLimit = 32 * 1024;
+inline constexpr std::size_t kWgMessageLimit = std::size_t{32} * 1024;
 
 // The device a request is for: its name, at most 15 bytes, and the family's number on this kernel.
 struct WgTarget {

@@ -9,7 +9,7 @@ namespace mesh {
 namespace {
 
 // A request's text; what one bad peer costs its neighbours is a second try each.
-constexpr std::size_t kBatchBytes = 32 * 1024;
+constexpr std::size_t kBatchBytes = std::size_t{32} * 1024;
 
 }  // namespace
 
