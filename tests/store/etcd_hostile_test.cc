@@ -131,6 +131,9 @@ TEST(HostileEtcd, FiftyMegabytesAreOneErrorAndAreNotKept) {
   const auto read = EtcdAdmin(quick_options(port)).read();
   ASSERT_FALSE(read);
   EXPECT_THAT(read.error().message, HasSubstr("larger than the 16 MiB"));
+#ifdef __SANITIZE_ADDRESS__
+  return;  // what was freed is kept from use for a while, and counts
+#endif
   EXPECT_LT(peak_bytes(), before + kMost);
 
   // That it would have been seen: somebody who takes it all has it all.
