@@ -287,7 +287,7 @@ class TwoListenerServer final : public ApiServer {
   TwoListenerServer(TwoListenerServer&&) = delete;
   TwoListenerServer& operator=(const TwoListenerServer&) = delete;
   TwoListenerServer& operator=(TwoListenerServer&&) = delete;
-  ~TwoListenerServer() override { close(); }
+  ~TwoListenerServer() override { TwoListenerServer::stop(); }
 
   Result<void> open() {
     auto unix_listener = UnixListener::open(options_.socket);
@@ -302,18 +302,16 @@ class TwoListenerServer final : public ApiServer {
     return serve(tcp_.get(), /*local=*/false, tcp_server_);
   }
 
-  void stop() override { close(); }
-
-  std::uint16_t tcp_port() const override { return port_; }
-
- private:
-  void close() {
+  void stop() override {
     tcp_server_.reset();
     tcp_.reset();
     unix_server_.reset();
     unix_.close();
   }
 
+  std::uint16_t tcp_port() const override { return port_; }
+
+ private:
   Result<void> serve(int listener, bool local, std::unique_ptr<HttpServer>& server) {
     auto started = HttpServer::start(
         listener,

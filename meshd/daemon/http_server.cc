@@ -209,7 +209,7 @@ class ThreadedServer final : public HttpServer {
       for (int i = 0; i < limits_.threads; ++i) threads_.emplace_back([this] { run(); });
     } catch (...) {
       pthread_sigmask(SIG_SETMASK, &before, nullptr);
-      end();
+      ThreadedServer::stop();
       throw;
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -219,17 +219,15 @@ class ThreadedServer final : public HttpServer {
   ThreadedServer(ThreadedServer&&) = delete;
   ThreadedServer& operator=(const ThreadedServer&) = delete;
   ThreadedServer& operator=(ThreadedServer&&) = delete;
-  ~ThreadedServer() override { end(); }
+  ~ThreadedServer() override { ThreadedServer::stop(); }
 
-  void stop() override { end(); }
-
- private:
-  void end() {
+  void stop() override {
     (void)::eventfd_write(stop_.get(), 1);  // never read again: it stays signalled for all threads
     for (std::thread& thread : threads_)
       if (thread.joinable()) thread.join();
   }
 
+ private:
   void run() {
     (void)pthread_setname_np(pthread_self(), "meshd-api");
     while (wait_ready(listener_, POLLIN, stop_.get(), SteadyTime::max())) {

@@ -25,13 +25,6 @@ namespace {
 
 MonotonicTime monotonic_now() { return std::chrono::steady_clock::now(); }
 
-// Of this thread: what a slow file system makes us wait for costs nobody a core.
-Duration processor_time() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-}
-
 // The daemon may change its working directory; a path it was given may not follow.
 std::filesystem::path absolute_path(const std::filesystem::path& path) {
   std::error_code unknown;
@@ -176,7 +169,6 @@ class DirectoryStore::Worker {
 
     if (rescan_due) {
       if (!watch_.active()) watch();
-      rescan_at_ = now + rescan_interval();
       rescan_cost_ = Duration::zero();
     }
     if (auto done =
@@ -203,9 +195,9 @@ class DirectoryStore::Worker {
     }
     // Before what has settled is read: a file that is back is not said to be gone in between.
     if (rescan) {
-      const Duration before = processor_time();
+      const CpuStopwatch cost;
       if (auto done = view.rescan(folder, now, changes); !done) return done;
-      rescan_cost_ += processor_time() - before;
+      rescan_cost_ += cost.elapsed();
     }
     return view.settle(folder, now, changes);
   }

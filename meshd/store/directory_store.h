@@ -23,6 +23,7 @@
 #include <memory>
 
 #include "mesh/clock.h"
+#include "mesh/cost.h"
 #include "mesh/node_store.h"
 
 namespace mesh {
@@ -46,10 +47,8 @@ struct DirectoryStoreOptions {
 // of nearly everything it takes no more than half a percent of a core, as long as that is every
 // half minute; where nothing else tells, it is as often as ever.
 inline Duration rescan_pause(const DirectoryStoreOptions& options, bool watched, Duration cost) {
-  constexpr int kShare = 200;
-  constexpr Duration kLongest = std::chrono::seconds(30);
-  if (!watched) return std::min(options.rescan, options.rescan_unwatched);
-  return std::max(options.rescan, std::min(cost * kShare, kLongest));
+  return watched ? pause_after(cost, 200, options.rescan, std::chrono::seconds(30))
+                 : std::min(options.rescan, options.rescan_unwatched);
 }
 
 class DirectoryStore : public NodeStore {

@@ -99,15 +99,14 @@ Fault dropped(const std::string& name, bool both_ways, unsigned probes) {
 // The operator prefers plaintext to silence, after a while.
 Fault fell_back() {
   Fault fault = dropped("UDP dropped both ways for 60 s, fallbackAfter 30s", true, 60 * kSecond);
-  fault.set_up = [](Bench& bench) {
+  const auto fall_back_after = [](Bench& bench, const char* time) {
     for (Node* node : {&bench.a(), &bench.b()})
-      Bench::reload(*node, "encryption: {fallbackAfter: 30s}");
+      Bench::reload(*node, fmt::format("encryption: {{fallbackAfter: {}}}", time));
   };
-  const auto let_in = fault.undo;
-  fault.undo = [let_in](Bench& bench) {
+  fault.set_up = [=](Bench& bench) { fall_back_after(bench, "30s"); };
+  fault.undo = [=, let_in = fault.undo](Bench& bench) {
     let_in(bench);
-    for (Node* node : {&bench.a(), &bench.b()})
-      Bench::reload(*node, "encryption: {fallbackAfter: 0s}");
+    fall_back_after(bench, "0s");
   };
   fault.leak = Cost::kMeasured;
   fault.why_plaintext =
