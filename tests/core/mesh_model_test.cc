@@ -424,6 +424,7 @@ TEST_F(Mesh, AnInitiationThatIsLostWhileAHostComesUpIsNotWaitedForAsLongAsWireGu
     other.kernel.answer(key(2));
     other.put(node("b", 2));
     other.settle();
+    other.wait(seconds(2));  // the greater key gives the other a head start
     ASSERT_EQ(other.state("b"), State::kEncrypted);
     other.kernel.answer(key(2), false);
     const auto [kicked, made_anew] = attempts_of(other, 300);
