@@ -20,6 +20,7 @@ bool Health::observe(const HealthSample& sample) {
   if (lives(sample)) revived_ = true;
   session_ = sample.last_handshake && (*sample.last_handshake > floor_ || revived_);
   proven_ = proven_ || session_;
+  quiet_ = sampled_ && sample.rx_bytes == rx_bytes_;
   const bool answered = !sampled_ || sample.rx_bytes > rx_bytes_ ||
                         (sample.last_handshake && sample.last_handshake != last_handshake_);
   if (answered || sample.tx_bytes < tx_at_answer_) tx_at_answer_ = sample.tx_bytes;

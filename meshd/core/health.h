@@ -47,8 +47,9 @@ class Health {
   // `heard_after`, shows that nothing came under it: as long as it lives, there will be no
   // handshake.
   bool stuck(Instant now, MonotonicTime heard_after) const;
-  // The device, as it is now, has never heard of the peer, by the last sample.
-  bool mute() const { return sampled_ && !last_handshake_ && rx_bytes_ == 0; }
+  // By the last sample the device, as it is now, has had no handshake with the peer, and no part of
+  // one since the sample before: what was heard earlier came to nothing.
+  bool mute() const { return quiet_ && !last_handshake_; }
   MonotonicTime sampled_at() const { return sampled_at_; }
   // Proven by what was heard under a session from before the floor, without a new handshake.
   bool revived() const { return revived_; }
@@ -73,6 +74,7 @@ class Health {
   std::uint64_t inner_tx_bytes_ = 0;
   std::uint64_t tx_at_answer_ = 0;  // what WireGuard had sent when the peer was heard last
   bool sampled_ = false;
+  bool quiet_ = false;  // nothing came between the last two samples
   MonotonicTime sampled_at_{};
   std::optional<MonotonicTime>
       unanswered_since_;  // the first inner send that nothing came back for

@@ -400,10 +400,11 @@ struct Attempts {
   std::vector<int> kicked;
   std::vector<int> made_anew;
 };
-Attempts attempts_of(test::World& world, int tenths) {
+Attempts attempts_of(test::World& world, int tenths, std::optional<int> half_a_handshake = {}) {
   Attempts attempts;
   world.kernel.delete_device();
   for (int now = 0; now < tenths; ++now, world.clock.advance(milliseconds(100))) {
+    if (now == half_a_handshake) world.kernel.receive(key(2), 148);
     world.kernel.forget();
     world.pass();
     for (const Operation& operation : world.kernel.executed()) {
@@ -413,6 +414,16 @@ Attempts attempts_of(test::World& world, int tenths) {
     }
   }
   return attempts;
+}
+
+TEST_F(Mesh, HalfAHandshakeIsNotThrownAwayWhileItsOtherHalfMayBeOnItsWayAndNoLonger) {
+  encrypted_node("b", 2);
+  world.kernel.answer(key(2), false);
+  EXPECT_EQ(attempts_of(world, 12, 5).made_anew, std::vector<int>{10}) << "two crossed, at 0.5 s";
+  world.kernel.handshake(key(2));
+  world.settle();
+  world.kernel.answer(key(2), false);
+  EXPECT_TRUE(attempts_of(world, 12, 10).made_anew.empty()) << "it came just now";
 }
 
 TEST_F(Mesh, AnInitiationThatIsLostWhileAHostComesUpIsNotWaitedForAsLongAsWireGuardWould) {
